@@ -1,0 +1,110 @@
+"""collector: a collect request arrives, its candles are stored."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from functions.collector.collect import collect
+from shared.clock import Clock, clock
+from shared.database.candle_store import CandleStore
+from shared.database.engine import new_engine
+from shared.database.ledger import Ledger
+from shared.database.rate_slots import NoLimit, RateSlots
+from shared.database.session_store import SessionStore
+from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.kiwoom.charts import KiwoomCandles
+from shared.kiwoom.client import KiwoomClient, new_session
+from shared.logging import say, set_up
+from shared.messages import CollectRequest, Mode
+from shared.settings import (
+    ClockSettings,
+    DatabaseSettings,
+    KiwoomSettings,
+    LogSettings,
+    PubSubSettings,
+    SecretSettings,
+)
+from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+    from sqlalchemy import Engine
+
+# Live work waits for its slot; a backfill gives way and comes back.
+MAX_WAIT_SECONDS = {Mode.INCREMENTAL: 60.0, Mode.BACKFILL: 10.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """What one instance of this function is made of."""
+
+    sources: dict[Mode, KiwoomCandles]
+    ledger: Ledger
+    store: CandleStore
+    dead_letters: DeadLetters
+    clock: Clock
+
+
+@once
+def wire() -> Collector:
+    """Build everything, at the first message."""
+    set_up(LogSettings.from_env())
+    topics = PubSubSettings.from_env()
+    database = DatabaseSettings.from_env()
+    engine = new_engine(database)
+    now = clock(ClockSettings.from_env().offset)
+    secrets = SecretSettings.from_env()
+    vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
+    tokens = CachedToken(vault, now)
+    kiwoom = KiwoomSettings.from_env()
+    http = new_session(database.pool_size)
+
+    def source(mode: Mode) -> KiwoomCandles:
+        throttle = _throttle(engine, kiwoom, MAX_WAIT_SECONDS[mode])
+        client = KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
+        return KiwoomCandles(client)
+
+    return Collector(
+        sources={mode: source(mode) for mode in Mode},
+        ledger=Ledger(engine, topics.max_attempts),
+        store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
+        dead_letters=DeadLetters(topics),
+        clock=now,
+    )
+
+
+def _throttle(
+    engine: Engine, kiwoom: KiwoomSettings, max_wait: float
+) -> RateSlots | NoLimit:
+    if kiwoom.requests_per_second is None:
+        return NoLimit()
+    return RateSlots(engine, kiwoom.requests_per_second, max_wait, time.sleep)
+
+
+@functions_framework.cloud_event
+def collect_candles(event: CloudEvent) -> None:
+    """Store what one request asks for; returning acknowledges, raising redelivers."""
+    collector = wire()
+    delivery = Delivery.of(event)
+    with answered(delivery, collector.dead_letters):
+        request = CollectRequest.from_bytes(delivery.data)
+        outcome = collect(
+            request,
+            collector.sources[request.mode],
+            collector.ledger,
+            collector.store,
+            collector.clock,
+        )
+        say(
+            "collected",
+            run_id=request.run_id,
+            stock_code=request.stock_code,
+            timeframe=request.timeframe.value,
+            state=outcome.state,
+            requests=outcome.requests,
+            **asdict(outcome.counts),
+        )

@@ -1,0 +1,117 @@
+"""Turn a trigger into a run: one collect request for each stock and timeframe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from shared.errors import MalformedMessage
+from shared.messages import ALL_LISTED, CollectRequest, Trigger
+from shared.sessions import kst_date
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+
+class Stocks(Protocol):
+    """Which stocks there are."""
+
+    def targets(self) -> list[str]:
+        """Codes of the target stocks."""
+
+    def listed(self) -> list[str]:
+        """Codes of all listed stocks."""
+
+
+class RunLedger(Protocol):
+    """Where runs are written down."""
+
+    def open_run(
+        self,
+        message_id: str,
+        trigger: bytes,
+        requests: Sequence[CollectRequest],
+        now: datetime,
+    ) -> list[bytes]:
+        """Write a run and its tasks; return the requests not yet published."""
+
+    def mark_published(self, message_id: str) -> None:
+        """Note that all requests of the run are published."""
+
+
+class Requests(Protocol):
+    """Where collect requests are published."""
+
+    def __call__(self, messages: Sequence[bytes], run_id: str) -> None:
+        """Publish all; when it returns they are with Pub/Sub."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What a trigger led to: ``published`` is 0 when it was delivered before."""
+
+    run_id: str
+    published: int
+
+
+def dispatch(  # noqa: PLR0913 - the message and the four things it needs
+    message_id: str,
+    data: bytes,
+    run_id: str,
+    stocks: Stocks,
+    ledger: RunLedger,
+    publish: Requests,
+    now: datetime,
+) -> Run:
+    """Write down the run that a trigger asks for, then publish its requests.
+
+    The ledger comes first: a crash before publishing is made good by the redelivery,
+    one after it only publishes again, which the finished tasks ignore.
+
+    Raises:
+        MalformedMessage: If the trigger has a field that cannot be accepted.
+        TransientError: If the database or Pub/Sub did not answer.
+    """
+    trigger = Trigger.from_bytes(data)
+    requests = plan_run(trigger, run_id, stocks, kst_date(now))
+    messages = ledger.open_run(message_id, data, requests, now)
+    if messages:
+        publish(messages, run_id)
+        ledger.mark_published(message_id)
+    return Run(run_id=run_id, published=len(messages))
+
+
+def plan_run(
+    trigger: Trigger, run_id: str, stocks: Stocks, today: date
+) -> list[CollectRequest]:
+    """One request for each stock and timeframe.
+
+    Raises:
+        MalformedMessage: If no stock is meant, or the range is still to come.
+    """
+    start = trigger.since(today)
+    codes = _codes(trigger, stocks)
+    if not codes:
+        field = "stocks"
+        raise MalformedMessage(field, "there is no such stock yet; load them first")
+    return [
+        CollectRequest(
+            run_id=run_id,
+            stock_code=code,
+            timeframe=timeframe,
+            mode=trigger.mode,
+            start=start,
+            end=trigger.end,
+        )
+        for timeframe in trigger.timeframes
+        for code in codes
+    ]
+
+
+def _codes(trigger: Trigger, stocks: Stocks) -> Sequence[str]:
+    if trigger.stocks is None:
+        return stocks.targets()
+    if trigger.stocks == ALL_LISTED:
+        return stocks.listed()
+    return trigger.stocks

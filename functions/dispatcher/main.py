@@ -1,0 +1,78 @@
+"""dispatcher: a trigger arrives, one message for each stock and timeframe leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import functions_framework
+
+from functions.dispatcher.dispatch import dispatch
+from shared.clock import Clock, clock
+from shared.database.engine import new_engine
+from shared.database.ledger import Ledger, run_id_of
+from shared.database.stock_store import StockStore
+from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.logging import say, set_up
+from shared.pubsub import Publisher, new_publisher
+from shared.settings import (
+    ClockSettings,
+    DatabaseSettings,
+    LogSettings,
+    PubSubSettings,
+)
+
+if TYPE_CHECKING:
+    from cloudevents.http import CloudEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """What one instance of this function is made of."""
+
+    stocks: StockStore
+    ledger: Ledger
+    publisher: Publisher
+    topics: PubSubSettings
+    dead_letters: DeadLetters
+    clock: Clock
+
+    def publish(self, messages: Sequence[bytes], run_id: str) -> None:
+        """Publish collect requests."""
+        about = {"schema": "collect-request/1", "run_id": run_id}
+        self.publisher.publish(self.topics.collect_topic, messages, about)
+
+
+@once
+def wire() -> Dispatcher:
+    """Build everything, at the first message."""
+    set_up(LogSettings.from_env())
+    topics = PubSubSettings.from_env()
+    engine = new_engine(DatabaseSettings.from_env())
+    return Dispatcher(
+        stocks=StockStore(engine),
+        ledger=Ledger(engine),
+        publisher=new_publisher(topics.project),
+        topics=topics,
+        dead_letters=DeadLetters(topics),
+        clock=clock(ClockSettings.from_env().offset),
+    )
+
+
+@functions_framework.cloud_event
+def dispatch_trigger(event: CloudEvent) -> None:
+    """Start the run a trigger asks for; returning acknowledges, raising redelivers."""
+    dispatcher = wire()
+    delivery = Delivery.of(event)
+    with answered(delivery, dispatcher.dead_letters):
+        run = dispatch(
+            delivery.message_id,
+            delivery.data,
+            run_id_of(delivery.message_id),
+            dispatcher.stocks,
+            dispatcher.ledger,
+            dispatcher.publish,
+            dispatcher.clock(),
+        )
+        say("dispatched", run_id=run.run_id, requests=run.published)

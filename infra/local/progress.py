@@ -1,0 +1,108 @@
+"""How far the collection is: a table, one line for each timeframe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from sqlalchemy import text
+
+from shared.candles import Timeframe
+from shared.database.engine import autocommit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+COUNT = text("""
+    SELECT timeframe,
+           count(*) AS tasks,
+           count(*) FILTER (WHERE state = 'done') AS done,
+           count(*) FILTER (WHERE state = 'no_data') AS no_data,
+           count(*) FILTER (WHERE state = 'dead') AS dead,
+           sum(inserted + updated + unchanged) AS candles,
+           sum(requests) AS requests,
+           coalesce(extract(epoch FROM
+               CASE WHEN bool_and(finished_at IS NOT NULL) THEN max(finished_at)
+                    ELSE clock_timestamp() END - min(started_at)), 0)::float8 AS seconds
+    FROM tasks WHERE run_id = ANY(:run_ids)
+    GROUP BY timeframe
+""")
+MISSING = text("""
+    SELECT task.stock_code, task.timeframe, task.state, task.error_message
+    FROM tasks AS task LEFT JOIN stocks USING (stock_code)
+    WHERE run_id = ANY(:run_ids) AND task.state <> 'done'
+      AND NOT (task.state = 'no_data' AND stocks.listed IS FALSE)
+    ORDER BY timeframe, stock_code
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The tasks of one timeframe, counted; ``seconds`` is how long they have taken."""
+
+    timeframe: str
+    tasks: int
+    done: int
+    no_data: int
+    dead: int
+    candles: int
+    requests: int
+    seconds: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether no task is left to do."""
+        return self.done + self.no_data + self.dead == self.tasks
+
+    @property
+    def requests_per_second(self) -> float:
+        """Requests to the broker in a second, on average."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+
+def read(engine: Engine, run_ids: Sequence[str]) -> list[Progress]:
+    """Count the tasks of some runs, in the order of the timeframes."""
+    with autocommit(engine) as connection:
+        rows = connection.execute(COUNT, {"run_ids": list(run_ids)}).mappings().all()
+    found = {row["timeframe"]: Progress(**row) for row in rows}
+    return [found[timeframe] for timeframe in Timeframe if timeframe in found]
+
+
+def missing(engine: Engine, run_ids: Sequence[str]) -> list[str]:
+    """One line for each listed stock's series that was not collected."""
+    with autocommit(engine) as connection:
+        rows = connection.execute(MISSING, {"run_ids": list(run_ids)}).all()
+    return [f"{row[0]} {row[1]}: {row[2]} {row[3] or ''}".rstrip() for row in rows]
+
+
+def table(rows: Sequence[Progress], limit: float | None, title: str) -> Table:
+    """Draw the table; ``limit`` is what the broker allows for each of its calls."""
+    drawn = Table(title=title, title_justify="left")
+    for name in ("timeframe", "series", "candles", "requests", "seconds"):
+        drawn.add_column(name, justify="left" if name == "timeframe" else "right")
+    drawn.add_column("requests/s", justify="right")
+    drawn.add_column("limit/s", justify="right")
+    for row in rows:
+        series = f"{row.done}/{row.tasks}"
+        series += f" ({row.no_data} no data)" if row.no_data else ""
+        series += f" ({row.dead} dead)" if row.dead else ""
+        drawn.add_row(
+            row.timeframe,
+            series,
+            f"{row.candles:,}",
+            f"{row.requests:,}",
+            f"{row.seconds:.1f}",
+            f"{row.requests_per_second:.2f}",
+            f"{limit:g}" if limit else "off",
+        )
+    minutes = [row for row in rows if Timeframe(row.timeframe).minutes]
+    if len(minutes) > 1:
+        total = sum(row.requests for row in minutes)
+        seconds = max(row.seconds for row in minutes)
+        drawn.caption = (
+            f"minutes share one limit: {total / seconds if seconds else 0:.2f} requests/s"
+        )
+    return drawn

@@ -1,0 +1,272 @@
+"""The whole pipeline on one machine: every part real but the broker and the vault."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from google.api_core.exceptions import GoogleAPIError
+from google.cloud import pubsub_v1
+
+from infra import topology
+from infra.local import topics
+from infra.local.emulator import Emulator
+from infra.local.postgres import Postgres
+from infra.local.processes import Child, StartFailed, free_port
+from infra.local.relay import Relay
+from infra.local.secret_manager import SecretManager
+from infra.reference_data import market_sessions, target_stocks
+from shared.clock import clock
+from shared.database.engine import new_engine
+from shared.database.session_store import SessionStore
+from shared.database.stock_store import StockStore
+from shared.settings import DatabaseSettings, SecretSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from infra.local.options import Options
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "local-dev"
+# What a child process may know of our own environment: no secret is in it.
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "JAVA_HOME", "SYSTEMROOT")
+
+
+class Stack:
+    """Starts everything in order, and stops it in the reverse one.
+
+    Raises:
+        StartFailed: If a part does not start; the end of its log is told.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        directory: Path,
+        *,
+        durable: bool = True,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Keep data and logs in ``directory``; tell each step with ``say``."""
+        self.options = options
+        self.topology = topology.load()
+        self.clock = clock(options.clock_offset)
+        self.logs = directory / "logs"
+        self.secrets = SecretManager(PROJECT)
+        self.functions: dict[str, Child] = {}
+        self.ports: dict[str, int] = {}
+        self.postgres: Postgres | None = None
+        self.broker: Child | None = None
+        self.engine: Engine
+        self.publisher: pubsub_v1.PublisherClient
+        self.database_url = options.database_url or ""
+        self.pubsub_host = options.pubsub_host or ""
+        self.base_url = options.base_url or ""
+        self._directory = directory
+        self._durable = durable
+        self._say = say
+        self._running = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start everything."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._start()
+        except BaseException:
+            self._running.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._running.close()
+
+    def publish(self, topic: str, data: bytes) -> str:
+        """Publish one message; return its id."""
+        path = self.publisher.topic_path(PROJECT, topic)
+        return str(self.publisher.publish(path, data).result(timeout=30))
+
+    def start_function(self, name: str) -> None:
+        """Start a function as production runs it, and wait until it listens."""
+        function = self.topology.functions[name]
+        self.functions[name] = Child(
+            name,
+            [
+                str(Path(sys.executable).with_name("functions-framework")),
+                *("--source", str(ROOT / "functions" / name / "main.py")),
+                *("--target", function.entry_point),
+                *("--host", "127.0.0.1", "--port", str(self.ports[name])),
+            ],
+            log=self.logs / f"{name}.log",
+            environ=self._function_environ(name),
+            cwd=ROOT,
+        )
+
+    def _start(self) -> None:
+        """Start the parts; what takes long is started before it is waited for."""
+        self._say("PostgreSQL")
+        emulator = self._start_pubsub()
+        self._start_broker()
+        self._start_database()
+        if emulator:
+            emulator.wait()
+        os.environ["PUBSUB_EMULATOR_HOST"] = self.pubsub_host
+        self._start_secrets()
+        self._say("functions")
+        for name in self.topology.functions:
+            self.ports[name] = free_port()
+            self.start_function(name)
+        self._running.callback(self._stop_functions)
+        self._say("migrations and reference data")
+        self._migrate()
+        for name, child in self.functions.items():
+            child.wait_for_port(self.ports[name])
+        self._say("topics and subscriptions")
+        self._connect_pubsub()
+
+    def _start_database(self) -> None:
+        if not self.database_url:
+            self.postgres = Postgres(
+                self._directory / "postgres", self.logs, durable=self._durable
+            )
+            self._running.callback(self.postgres.stop)
+            self.postgres.start()
+            self.database_url = self.postgres.create(self.options.database_name)
+        settings = DatabaseSettings(url=self.database_url, pool_size=2)
+        self.engine = new_engine(settings)
+        self._running.callback(self.engine.dispose)
+
+    def _start_pubsub(self) -> Emulator | None:
+        if self.pubsub_host:
+            return None
+        self._say("Pub/Sub emulator")
+        emulator = Emulator(self.logs)
+        self._running.callback(emulator.stop)
+        emulator.start()
+        self.pubsub_host = emulator.host
+        return emulator
+
+    def _start_broker(self) -> None:
+        if self.base_url:
+            return
+        self._say("simulated broker")
+        port = free_port()
+        offset = self.options.clock_offset.total_seconds()
+        command = [sys.executable, "-m", "infra.local.broker.server"]
+        command += ["--port", str(port), "--mode", self.options.mode]
+        command += [f"--clock-offset={offset}"]
+        command += [] if self.options.limited else ["--no-limit"]
+        command += ["--data", str(self.options.data)] if self.options.data else []
+        self.broker = Child(
+            "the simulated broker",
+            command,
+            log=self.logs / "broker.log",
+            environ=_environ(),
+            cwd=ROOT,
+        )
+        self._running.callback(self.broker.stop)
+        self.base_url = f"http://127.0.0.1:{port}"
+        self._broker_port = port
+
+    def _start_secrets(self) -> None:
+        names = SecretSettings(project=PROJECT, emulator_host=None)
+        self.secrets.create(names.app_key, self.options.app_key.encode())
+        self.secrets.create(names.secret_key, self.options.secret_key.encode())
+        self.secrets.create(names.token)
+        self.secrets.start()
+        self._running.callback(self.secrets.stop)
+
+    def _migrate(self) -> None:
+        migrated = subprocess.run(  # noqa: S603 - our own command
+            [
+                *(sys.executable, "-m", "alembic"),
+                *("-c", str(ROOT / "infra" / "migrations" / "alembic.ini")),
+                *("upgrade", "head"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=_environ() | {"DATABASE_URL": self.database_url},
+        )
+        if migrated.returncode:
+            message = f"the migration failed:\n{migrated.stderr[-2000:]}"
+            raise StartFailed(message)
+        SessionStore(self.engine, time.monotonic).write(market_sessions(), "repository")
+        StockStore(self.engine).upsert_all(target_stocks())
+
+    def _connect_pubsub(self) -> None:
+        if self.broker:
+            self.broker.wait_for_port(self._broker_port)
+        self.publisher = pubsub_v1.PublisherClient()
+        self._running.callback(self.publisher.stop)
+        try:
+            relayed = topics.create(self.topology, PROJECT, self.ports)
+        except GoogleAPIError as error:
+            message = f"Pub/Sub at {self.pubsub_host} refuses: {error}"
+            raise StartFailed(message) from error
+        for name in relayed:
+            subscription = self.topology.subscriptions[name]
+            function = self.topology.functions[subscription.function]
+            endpoint = topics.push_endpoint(
+                self.ports[function.name], PROJECT, subscription.topic
+            )
+            relay = Relay(
+                PROJECT,
+                name,
+                endpoint,
+                at_once=function.concurrency,
+                seconds=function.timeout_seconds,
+            )
+            relay.start()
+            self._running.callback(relay.stop)
+
+    def _stop_functions(self) -> None:
+        for child in self.functions.values():
+            child.ask_to_stop()
+        for child in self.functions.values():
+            child.stop()
+
+    def _function_environ(self, name: str) -> dict[str, str]:
+        function = self.topology.functions[name]
+        return {
+            **_environ(),
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "FUNCTION_NAME": name,
+            # As in production: one worker, as many threads as requests at a time.
+            "THREADS": str(function.concurrency),
+            "PUBSUB_EMULATOR_HOST": self.pubsub_host,
+            "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
+            "DATABASE_URL": self.database_url,
+            "KIWOOM_BASE_URL": self.base_url,
+            "KIWOOM_MODE": self.options.mode,
+            "KIWOOM_RATE": "on" if self.options.limited else "off",
+            "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),
+            **function.environment,
+        }
+
+
+def _environ() -> dict[str, str]:
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {
+        **passed_on,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        # No metadata server is asked for credentials that nobody needs here.
+        "NO_GCE_CHECK": "true",
+    }
+
+
+def remove_quietly(path: Path) -> None:
+    """Remove a file if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()

@@ -1,0 +1,92 @@
+"""``pipeline.yaml`` as values, checked on reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PIPELINE = Path(__file__).with_name("pipeline.yaml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One deployable: ``functions/<name>/main.py`` and what it may use."""
+
+    name: str
+    entry_point: str
+    memory: str
+    timeout_seconds: int
+    concurrency: int
+    min_instances: int
+    max_instances: int
+    database: bool
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSubscription:
+    """A subscription that pushes to a function."""
+
+    name: str
+    topic: str
+    function: str
+    ack_deadline_seconds: int
+    minimum_backoff_seconds: int
+    maximum_backoff_seconds: int
+    dead_letter_topic: str
+    max_delivery_attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullSubscription:
+    """A subscription in which messages wait for an operator."""
+
+    name: str
+    topic: str
+    retention_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """A cron expression (in the topology's time zone) and what it publishes."""
+
+    name: str
+    cron: str
+    topic: str
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """Everything the pipeline consists of, but for the database and the secrets."""
+
+    time_zone: str
+    topics: dict[str, str]
+    functions: dict[str, Function]
+    subscriptions: dict[str, PushSubscription]
+    dead_letter_subscriptions: dict[str, PullSubscription]
+    schedules: dict[str, Schedule]
+
+
+def load(path: Path = PIPELINE) -> Topology:
+    """Read the topology.
+
+    Raises:
+        TypeError: If an entry lacks a field or has one too many; the text names it.
+    """
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    def each(section: str, kind: type) -> dict[str, Any]:
+        return {name: kind(name=name, **fields) for name, fields in raw[section].items()}
+
+    return Topology(
+        time_zone=raw["time_zone"],
+        topics=raw["topics"],
+        functions=each("functions", Function),
+        subscriptions=each("subscriptions", PushSubscription),
+        dead_letter_subscriptions=each("dead_letter_subscriptions", PullSubscription),
+        schedules=each("schedules", Schedule),
+    )

@@ -1,0 +1,270 @@
+"""The ledger: runs, their tasks, and who is at which series."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from shared.database.engine import autocommit, transaction
+from shared.errors import (
+    AttemptsExhausted,
+    Busy,
+    PermanentError,
+    PipelineError,
+    StaleSeries,
+    TransientError,
+    UnknownTask,
+)
+from shared.series import Attempt, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from shared.messages import CollectRequest
+
+FINISHED = ("done", "no_data", "dead")
+# Longer than the longest wait for a slot and the request after it; a killed instance
+# keeps others from its series only this long.
+LEASE_SECONDS = 120
+
+OPEN_RUN = text("""
+    INSERT INTO runs (run_id, message_id, trigger, requested_at)
+    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at)
+    ON CONFLICT (run_id) DO NOTHING
+""")
+ADD_TASKS = text("""
+    INSERT INTO tasks (run_id, stock_code, timeframe, request)
+    SELECT :run_id, stock_code, timeframe, cast(request AS jsonb)
+    FROM unnest(cast(:stock_codes AS text[]), cast(:timeframes AS text[]),
+                cast(:requests AS text[])) AS t (stock_code, timeframe, request)
+""")
+UNPUBLISHED = text("""
+    SELECT request::text FROM tasks JOIN runs USING (run_id)
+    WHERE run_id = :run_id AND published_at IS NULL
+    ORDER BY timeframe, stock_code
+""")
+PUBLISHED = text("""
+    UPDATE runs SET published_at = clock_timestamp()
+    WHERE run_id = :run_id AND published_at IS NULL
+""")
+LOCK_TASK = text("""
+    SELECT state, requests FROM tasks
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+    FOR UPDATE
+""")
+LEASE = text("""
+    INSERT INTO series (stock_code, timeframe, leased_by, leased_until)
+    VALUES (:stock_code, :timeframe, :owner,
+            clock_timestamp() + make_interval(secs => :seconds))
+    ON CONFLICT (stock_code, timeframe) DO UPDATE
+    SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
+    WHERE series.leased_until IS NULL OR series.leased_until < clock_timestamp()
+    RETURNING covered_from, settled_through, oldest, history_exhausted, ended, version
+""")
+BEGIN = text("""
+    UPDATE tasks
+    SET state = 'running', attempts = attempts + 1,
+        started_at = coalesce(started_at, clock_timestamp())
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+""")
+IS_LISTED = text("SELECT listed FROM stocks WHERE stock_code = :stock_code")
+KEEP = text("""
+    WITH kept AS (
+        UPDATE series
+        SET leased_until = clock_timestamp() + make_interval(secs => :seconds)
+        WHERE stock_code = :stock_code AND timeframe = :timeframe
+          AND leased_by = :owner
+        RETURNING 1
+    ), noted AS (
+        UPDATE tasks SET requests = :requests
+        WHERE run_id = :run_id AND stock_code = :stock_code
+          AND timeframe = :timeframe
+    )
+    SELECT count(*) FROM kept
+""")
+RELEASE = text("""
+    UPDATE series SET leased_by = NULL, leased_until = NULL
+    WHERE stock_code = :stock_code AND timeframe = :timeframe AND leased_by = :owner
+""")
+GIVE_BACK = text("""
+    UPDATE tasks
+    SET state = 'queued', attempts = attempts - 1
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+      AND state = 'running'
+""")
+FAIL = text("""
+    UPDATE tasks
+    SET state = CASE WHEN attempts >= :last_attempt THEN 'dead' ELSE 'failed' END,
+        finished_at = CASE WHEN attempts >= :last_attempt THEN clock_timestamp() END,
+        requests = :requests, error_code = :error_code, error_message = :error_message
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+      AND state = 'running'
+    RETURNING state
+""")
+
+
+class Ledger:
+    """Runs and tasks in PostgreSQL."""
+
+    def __init__(self, engine: Engine, max_attempts: int = 5) -> None:
+        """A task that failed ``max_attempts`` times is dead."""
+        self._engine = engine
+        self._max_attempts = max_attempts
+
+    def open_run(
+        self,
+        message_id: str,
+        trigger: bytes,
+        requests: Sequence[CollectRequest],
+        now: datetime,
+    ) -> list[bytes]:
+        """Write a run and its tasks; return the requests that are yet to be published.
+
+        Doing it again changes nothing, and returns what the first time wrote until
+        the run is marked as published.
+        """
+        run_id = run_id_of(message_id)
+        run = {
+            "run_id": run_id,
+            "message_id": message_id,
+            "trigger": trigger.decode(),
+            "requested_at": now,
+        }
+        with transaction(self._engine) as connection:
+            if connection.execute(OPEN_RUN, run).rowcount:
+                connection.execute(ADD_TASKS, _tasks(run_id, requests))
+            unpublished = connection.execute(UNPUBLISHED, {"run_id": run_id})
+            return [request.encode() for request in unpublished.scalars()]
+
+    def mark_published(self, message_id: str) -> None:
+        """Note that all requests of the run are with Pub/Sub."""
+        with autocommit(self._engine) as connection:
+            connection.execute(PUBLISHED, {"run_id": run_id_of(message_id)})
+
+    @contextmanager
+    def attempt(self, request: CollectRequest) -> Iterator[Attempt | None]:
+        """Begin a try at a task, and note how it ends; None when it is finished.
+
+        Raises:
+            Busy: If somebody else is at the same series.
+            UnknownTask: If there is no such task.
+            AttemptsExhausted: If this was the last try that it had.
+        """
+        attempt = self._begin(request)
+        if attempt is None:
+            yield None
+            return
+        try:
+            yield attempt
+        except PipelineError as error:
+            if self._end(attempt, error) and isinstance(error, TransientError):
+                raise AttemptsExhausted(error, self._max_attempts) from error
+            raise
+        except Exception as error:
+            unforeseen = _Unforeseen(type(error).__name__)
+            if self._end(attempt, unforeseen):
+                raise AttemptsExhausted(unforeseen, self._max_attempts) from error
+            raise
+
+    def keep(self, attempt: Attempt) -> None:
+        """Keep the series for as long again, and note the requests sent so far.
+
+        Raises:
+            StaleSeries: If the series was taken over meanwhile.
+        """
+        lease = {
+            "owner": attempt.owner,
+            "seconds": LEASE_SECONDS,
+            "requests": attempt.requests,
+        }
+        with autocommit(self._engine) as connection:
+            kept = connection.execute(KEEP, _key(attempt.request) | lease).scalar()
+        if not kept:
+            message = f"another attempt took over {attempt.request.stock_code}"
+            raise StaleSeries(message)
+
+    def _begin(self, request: CollectRequest) -> Attempt | None:
+        key, owner = _key(request), uuid.uuid4().hex
+        with transaction(self._engine) as connection:
+            task = connection.execute(LOCK_TASK, key).first()
+            if task is None:
+                message = f"the ledger has no task {request.run_id}"
+                message += f" {request.stock_code} {request.timeframe};"
+                message += " publish a trigger instead"
+                raise UnknownTask(message)
+            if task.state in FINISHED:
+                return None
+            lease = {"owner": owner, "seconds": LEASE_SECONDS}
+            series = connection.execute(LEASE, key | lease).mappings().first()
+            if series is None:
+                message = f"{request.stock_code} {request.timeframe} is being collected"
+                raise Busy(message)
+            connection.execute(BEGIN, key)
+            return Attempt(
+                request=request,
+                owner=owner,
+                series=Series(**series),
+                listed=_listed(connection, request.stock_code),
+                requests=task.requests,
+            )
+
+    def _end(self, attempt: Attempt, error: PipelineError) -> bool:
+        """Note the error; tell whether the task is dead. A busy attempt was none."""
+        key = _key(attempt.request)
+        permanent = isinstance(error, PermanentError)
+        failure = {
+            "last_attempt": 0 if permanent else self._max_attempts,
+            "requests": attempt.requests,
+            "error_code": error.error_code,
+            "error_message": str(error),
+        }
+        with transaction(self._engine) as connection:
+            connection.execute(RELEASE, key | {"owner": attempt.owner})
+            if isinstance(error, Busy):
+                connection.execute(GIVE_BACK, key)
+                return False
+            state = connection.execute(FAIL, key | failure).scalar()
+        return bool(state == "dead")
+
+
+class _Unforeseen(PipelineError):
+    """A mistake of ours; the traceback is in the log."""
+
+    code = "unforeseen"
+
+
+def run_id_of(message_id: str) -> str:
+    """The run that a trigger message asks for: the same however often it comes."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {message_id}"))
+
+
+def _tasks(run_id: str, requests: Sequence[CollectRequest]) -> dict[str, object]:
+    return {
+        "run_id": run_id,
+        "stock_codes": [request.stock_code for request in requests],
+        "timeframes": [request.timeframe.value for request in requests],
+        "requests": [request.to_bytes().decode() for request in requests],
+    }
+
+
+def _key(request: CollectRequest) -> dict[str, object]:
+    return {
+        "run_id": request.run_id,
+        "stock_code": request.stock_code,
+        "timeframe": request.timeframe.value,
+    }
+
+
+def _listed(connection: Connection, stock_code: str) -> bool:
+    """Whether the stock is listed; one that we do not know yet is taken to be."""
+    listed = connection.execute(IS_LISTED, {"stock_code": stock_code}).scalar()
+    return listed is not False
+
+

@@ -1,0 +1,301 @@
+"""The messages of the pipeline, and the checks at its edge.
+
+A *trigger* asks for a run; a *collect request* asks for one stock in one timeframe.
+Both travel as JSON. Whatever is unknown or malformed is refused by name, with the
+remedy; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+from shared.candles import Timeframe
+from shared.errors import MalformedMessage
+
+STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
+ALL_LISTED: Literal["all"] = "all"
+
+# Other spellings that operators know from charts and from the broker's tools.
+ALIASES = {
+    "1h": Timeframe.MINUTE_60,
+    "d": Timeframe.DAY_1,
+    "w": Timeframe.WEEK_1,
+    "M5": Timeframe.MINUTE_5,
+    "M30": Timeframe.MINUTE_30,
+    "H1": Timeframe.MINUTE_60,
+    "D": Timeframe.DAY_1,
+    "W": Timeframe.WEEK_1,
+}
+
+
+class Mode(StrEnum):
+    """What a run is for: to stay current, or to fetch history."""
+
+    INCREMENTAL = "incremental"
+    BACKFILL = "backfill"
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A length of history such as ``30d``, ``6m`` or ``5y``."""
+
+    count: int
+    unit: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``30d``, ``6m`` or ``5y``.
+
+        Raises:
+            ValueError: If the text is none of these.
+        """
+        match = re.fullmatch(r"([1-9][0-9]{0,3})([dmy])", text)
+        if match is None or (match[2] == "y" and int(match[1]) > 100):
+            message = f"{text!r} is not a period: write 30d, 6m or 5y"
+            raise ValueError(message)
+        return cls(int(match[1]), match[2])
+
+    def before(self, day: date) -> date:
+        """The day this long before ``day``; short months end where they end."""
+        if self.unit == "d":
+            return day - timedelta(days=self.count)
+        months = self.count * (12 if self.unit == "y" else 1)
+        index = day.year * 12 + day.month - 1 - months
+        year, month = divmod(index, 12)
+        month += 1
+        return date(year, month, min(day.day, monthrange(year, month)[1]))
+
+
+# How far a first load goes back where the trigger does not say.
+DEFAULT_DEPTH = {
+    Timeframe.MINUTE_5: Period(3, "m"),
+    Timeframe.MINUTE_30: Period(6, "m"),
+    Timeframe.MINUTE_60: Period(1, "y"),
+    Timeframe.DAY_1: Period(5, "y"),
+    Timeframe.WEEK_1: Period(10, "y"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A run that somebody asks for.
+
+    ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
+    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul.
+    """
+
+    timeframes: tuple[Timeframe, ...]
+    mode: Mode = Mode.INCREMENTAL
+    stocks: tuple[str, ...] | Literal["all"] | None = None
+    start: date | None = None
+    end: date | None = None
+    period: Period | None = None
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a trigger such as ``{"timeframe": "5m"}``.
+
+        Raises:
+            MalformedMessage: If a field is unknown, malformed or contradicts another.
+        """
+        fields = _Fields(data)
+        trigger = cls(
+            timeframes=fields.timeframes(),
+            mode=fields.mode(),
+            stocks=fields.stocks(),
+            start=fields.day("start"),
+            end=fields.day("end"),
+            period=fields.period(),
+        )
+        fields.refuse_the_rest()
+        if trigger.period and (trigger.start or trigger.end):
+            field = "period"
+            raise MalformedMessage(field, "give either period or start and end")
+        if trigger.start and trigger.end and trigger.start >= trigger.end:
+            field = "end"
+            raise MalformedMessage(
+                field, "must be after start (end itself is not included)"
+            )
+        return trigger
+
+    def since(self, today: date) -> date | None:
+        """The first day wanted, None where the trigger leaves it open.
+
+        Raises:
+            MalformedMessage: If that day has not come yet.
+        """
+        start = self.period.before(today) if self.period else self.start
+        if start and start > today:
+            field = "start"
+            raise MalformedMessage(field, f"{start} is in the future: give a past date")
+        return start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectRequest:
+    """One task: collect one stock in one timeframe for one run.
+
+    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul; None leaves the
+    choice to the plan.
+    """
+
+    run_id: str
+    stock_code: str
+    timeframe: Timeframe
+    mode: Mode = Mode.INCREMENTAL
+    start: date | None = None
+    end: date | None = None
+
+    def to_bytes(self) -> bytes:
+        """Write the request as compact JSON."""
+        fields = {
+            "run_id": self.run_id,
+            "stock_code": self.stock_code,
+            "timeframe": self.timeframe.value,
+            "mode": self.mode.value,
+            "start": self.start and self.start.isoformat(),
+            "end": self.end and self.end.isoformat(),
+        }
+        present = {name: value for name, value in fields.items() if value is not None}
+        return json.dumps(present, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+            MalformedMessage: If a field is missing, unknown or malformed.
+        """
+        fields = _Fields(data)
+        request = cls(
+            run_id=fields.text("run_id"),
+            stock_code=fields.stock_code("stock_code"),
+            timeframe=fields.timeframe("timeframe"),
+            mode=fields.mode(),
+            start=fields.day("start"),
+            end=fields.day("end"),
+        )
+        fields.refuse_the_rest()
+        return request
+
+
+class _Fields:
+    """The fields of one JSON object; each is taken once, what is left is unknown."""
+
+    def __init__(self, data: bytes) -> None:
+        field = "message"
+        try:
+            fields = json.loads(data)
+        except ValueError as error:
+            text = f'is not JSON ({error}); send an object like {{"timeframe":"5m"}}'
+            raise MalformedMessage(field, text) from error
+        if not isinstance(fields, dict):
+            text = 'must be a JSON object like {"timeframe":"5m"}'
+            raise MalformedMessage(field, text)
+        self._fields: dict[str, Any] = fields
+        self._known: list[str] = []
+
+    def _take(self, name: str) -> Any:  # noqa: ANN401 - JSON may hold anything
+        self._known.append(name)
+        return self._fields.pop(name, None)
+
+    def refuse_the_rest(self) -> None:
+        for name in self._fields:
+            known = ", ".join(self._known)
+            raise MalformedMessage(name, f"unknown field; the known ones are {known}")
+
+    def text(self, name: str) -> str:
+        value = self._take(name)
+        if not isinstance(value, str) or not value:
+            raise MalformedMessage(name, "must be a text that is not empty")
+        return value
+
+    def timeframe(self, name: str) -> Timeframe:
+        return _timeframe(name, self._take(name))
+
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        one, several = self._take("timeframe"), self._take("timeframes")
+        if one is None and several is None:
+            name = "timeframe"
+            raise MalformedMessage(name, f"is missing; give one of {_choices()}")
+        if several is None:
+            return (_timeframe("timeframe", one),)
+        name = "timeframes"
+        if one is not None:
+            raise MalformedMessage(name, "give either timeframe or timeframes")
+        if not isinstance(several, list) or not several:
+            raise MalformedMessage(name, 'must be a list such as ["5m","1d"]')
+        return tuple(dict.fromkeys(_timeframe(name, value) for value in several))
+
+    def mode(self) -> Mode:
+        value = self._take("mode")
+        if value is None:
+            return Mode.INCREMENTAL
+        try:
+            return Mode(value)
+        except ValueError as error:
+            name = "mode"
+            choices = " or ".join(Mode)
+            raise MalformedMessage(name, f"{value!r} is not {choices}") from error
+
+    def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
+        value = self._take("stocks")
+        if value is None or value == ALL_LISTED:
+            return value
+        name = "stocks"
+        if not isinstance(value, list) or not value:
+            text = 'must be a list of codes such as ["005930"], or "all"'
+            raise MalformedMessage(name, text)
+        return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
+
+    def stock_code(self, name: str) -> str:
+        return _stock_code(name, self._take(name))
+
+    def day(self, name: str) -> date | None:
+        value = self._take(name)
+        if value is None:
+            return None
+        remedy = f"{value!r} is not a date; write it as 2026-01-31 (Seoul)"
+        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            raise MalformedMessage(name, remedy)
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise MalformedMessage(name, remedy) from error
+
+    def period(self) -> Period | None:
+        value = self._take("period")
+        if value is None:
+            return None
+        name = "period"
+        try:
+            return Period.parse(value if isinstance(value, str) else repr(value))
+        except ValueError as error:
+            raise MalformedMessage(name, str(error)) from error
+
+
+def _choices() -> str:
+    return ", ".join([*Timeframe, *ALIASES])
+
+
+def _timeframe(name: str, value: object) -> Timeframe:
+    if isinstance(value, str) and value in ALIASES:
+        return ALIASES[value]
+    try:
+        return Timeframe(value)  # type: ignore[arg-type]  # any value is tried
+    except ValueError as error:
+        text = f"{value!r} is not a timeframe; give one of {_choices()}"
+        raise MalformedMessage(name, text) from error
+
+
+def _stock_code(name: str, value: object) -> str:
+    if isinstance(value, str) and STOCK_CODE.fullmatch(value):
+        return value
+    text = f"{value!r} is not a stock code; write six digits or capitals as a text"
+    raise MalformedMessage(name, f'{text}, such as "005930"')

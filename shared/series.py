@@ -1,0 +1,72 @@
+"""What is known of one stock in one timeframe, and what a task makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from shared.candles import Candle, RejectedRow
+    from shared.messages import CollectRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """What we have asked for so far, of one stock in one timeframe.
+
+    Everything from ``covered_from`` on was asked for: where a candle is missing, the
+    broker had none. Up to ``settled_through`` the candles are final. ``oldest`` is
+    the day of the oldest candle. ``history_exhausted`` says that the broker has
+    nothing before ``covered_from``; ``ended``, that the stock is gone from the
+    exchange and the broker has nothing at all any more. ``version`` grows with every
+    change. Days are days in Seoul.
+    """
+
+    covered_from: date | None = None
+    settled_through: date | None = None
+    oldest: date | None = None
+    history_exhausted: bool = False
+    ended: bool = False
+    version: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """One try at one task: its request, and the series as it was at the start.
+
+    While an attempt lasts, no other works at the same series; ``owner`` is how the
+    ledger knows it. ``listed`` is False only for a stock known to be delisted.
+    ``requests`` counts what was sent to the broker so far.
+    """
+
+    request: CollectRequest
+    owner: str
+    series: Series
+    listed: bool
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harvest:
+    """What an attempt brings home, to be stored in one transaction.
+
+    ``candles`` are in ascending order, one for each instant; ``series`` is what the
+    series will be once they are stored.
+    """
+
+    candles: tuple[Candle, ...]
+    rejected: tuple[RejectedRow, ...]
+    series: Series
+    no_data: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What storing did, counted by the statement that did it."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0

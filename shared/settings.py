@@ -1,0 +1,186 @@
+"""Settings: what each part of a function reads from its environment.
+
+Every class reads only what its part needs, names every missing or wrong variable at
+once, and never shows a secret. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+from shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+REAL_URL = "https://api.kiwoom.com"
+MOCK_URL = "https://mockapi.kiwoom.com"
+# The broker allows 5 requests/s for each app key and call, 1/s on the mock host; we
+# stay below, since a request may arrive a little earlier than it was meant to.
+REQUESTS_PER_SECOND = {"real": 4.0, "mock": 0.9}
+
+
+class _Reader:
+    """Reads variables and remembers what was wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._problems: list[str] = []
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self._environ.get(name) or default
+        if value is None:
+            self._problems.append(f"{name} is missing")
+        return value or ""
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            self._problems.append(f"{name} must be {' or '.join(choices)}")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        value = self.text(name, str(default))
+        try:
+            return float(value)
+        except ValueError:
+            self._problems.append(f"{name} must be a number, not {value!r}")
+            return default
+
+    def check(self) -> None:
+        if self._problems:
+            raise ConfigError("; ".join(self._problems))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSettings:
+    """How far ahead of the system's clock the pipeline lives."""
+
+    offset: timedelta = timedelta()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``CLOCK_OFFSET_SECONDS``; on Cloud Run it is ignored."""
+        if "K_SERVICE" in environ:
+            return cls()
+        read = _Reader(environ)
+        offset = read.number("CLOCK_OFFSET_SECONDS", 0)
+        read.check()
+        return cls(offset=timedelta(seconds=offset))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Where log lines belong."""
+
+    project: str
+    service: str
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``GOOGLE_CLOUD_PROJECT`` and the service's name."""
+        read = _Reader(environ)
+        project = read.text("GOOGLE_CLOUD_PROJECT")
+        service = read.text("K_SERVICE", environ.get("FUNCTION_NAME") or "function")
+        read.check()
+        return cls(project=project, service=service)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KiwoomSettings:
+    """Which of the broker's hosts to use, and how fast."""
+
+    base_url: str
+    requests_per_second: float | None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``KIWOOM_MODE``, ``KIWOOM_BASE_URL`` and ``KIWOOM_RATE``."""
+        read = _Reader(environ)
+        mode = read.choice("KIWOOM_MODE", ("real", "mock"), "real")
+        base_url = read.text("KIWOOM_BASE_URL", MOCK_URL if mode == "mock" else REAL_URL)
+        rate = read.choice("KIWOOM_RATE", ("on", "off"), "on")
+        read.check()
+        limited = rate == "on"
+        return cls(
+            base_url=base_url.rstrip("/"),
+            requests_per_second=REQUESTS_PER_SECOND[mode] if limited else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSettings:
+    """Where secrets are kept and under which names."""
+
+    project: str
+    emulator_host: str | None
+    app_key: str = "kiwoom-app-key"
+    secret_key: str = "kiwoom-secret-key"  # noqa: S105 - the secret's name
+    token: str = "kiwoom-token"  # noqa: S105 - the secret's name
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the project, and ``SECRET_MANAGER_EMULATOR_HOST`` when it is local."""
+        read = _Reader(environ)
+        project = read.text("GOOGLE_CLOUD_PROJECT")
+        read.check()
+        host = environ.get("SECRET_MANAGER_EMULATOR_HOST") or None
+        return cls(project=project, emulator_host=host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PubSubSettings:
+    """Where messages are published, and how often a task may fail."""
+
+    project: str
+    dead_letter_topic: str
+    collect_topic: str
+    max_attempts: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the project and the names of the topics."""
+        read = _Reader(environ)
+        settings = cls(
+            project=read.text("GOOGLE_CLOUD_PROJECT"),
+            dead_letter_topic=read.text("DEAD_LETTER_TOPIC", "dead-letters"),
+            collect_topic=read.text("COLLECT_TOPIC", "collect"),
+            max_attempts=int(read.number("MAX_ATTEMPTS", 5)),
+        )
+        read.check()
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """How to reach PostgreSQL: by URL, or through the Cloud SQL connector."""
+
+    url: str | None = field(default=None, repr=False)
+    instance: str | None = None
+    user: str | None = None
+    name: str | None = None
+    pool_size: int = 1
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``DATABASE_URL``, or else ``CLOUD_SQL_INSTANCE``, its user and name.
+
+        The pool holds one connection for each request served at a time (``THREADS``).
+        """
+        read = _Reader(environ)
+        pool_size = max(1, int(read.number("THREADS", 1)))
+        url = environ.get("DATABASE_URL")
+        if url:
+            read.check()
+            return cls(url=url, pool_size=pool_size)
+        settings = cls(
+            instance=read.text("CLOUD_SQL_INSTANCE"),
+            user=read.text("DATABASE_USER"),
+            name=read.text("DATABASE_NAME"),
+            pool_size=pool_size,
+        )
+        read.check()
+        return settings
