@@ -1,0 +1,1 @@
+"""How the pipeline is described, deployed and run on one machine."""

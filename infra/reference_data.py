@@ -42,7 +42,10 @@ def market_sessions(path: Path = CALENDAR) -> Iterator[MarketSession]:
         date.fromisoformat(table["last"]),
         closed=map(date.fromisoformat, table["closed"]),
         hours={
-            date.fromisoformat(day): (time.fromisoformat(opens), time.fromisoformat(closes))
+            date.fromisoformat(day): (
+                time.fromisoformat(opens),
+                time.fromisoformat(closes),
+            )
             for day, (opens, closes) in table["hours"].items()
         },
     )

@@ -80,7 +80,9 @@ def load(path: Path = PIPELINE) -> Topology:
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
 
     def each(section: str, kind: type) -> dict[str, Any]:
-        return {name: kind(name=name, **fields) for name, fields in raw[section].items()}
+        return {
+            name: kind(name=name, **fields) for name, fields in raw[section].items()
+        }
 
     return Topology(
         time_zone=raw["time_zone"],

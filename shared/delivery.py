@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
@@ -17,6 +16,8 @@ from shared.errors import Busy, PermanentError, PipelineError, TransientError
 from shared.logging import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from cloudevents.http import CloudEvent
 
     from shared.settings import PubSubSettings
@@ -76,7 +77,7 @@ def answered(
     answers 503 and *busy* answers 429, and both are delivered again. Anything
     unforeseen goes on to the framework, which answers 500.
     """
-    about = {"message_id": delivery.message_id, **facts}
+    about: dict[str, Any] = {"message_id": delivery.message_id, **facts}
     try:
         yield
     except PermanentError as error:
@@ -90,7 +91,7 @@ def answered(
         raise ServiceUnavailable(str(error)) from error
 
 
-def _reason(error: PipelineError) -> dict[str, str]:
+def _reason(error: PipelineError) -> dict[str, Any]:
     return {"error_code": error.error_code, "reason": str(error)}
 
 

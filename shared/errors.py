@@ -115,7 +115,7 @@ class SecretUnavailable(PermanentError):
 
 
 class AttemptsExhausted(PermanentError):
-    """A task failed as often as it may; the text and code are those of its last error."""
+    """A task failed as often as it may; text and code are its last error's."""
 
     def __init__(self, error: PipelineError, attempts: int) -> None:
         """Keep the last ``error`` of so many ``attempts``."""
@@ -135,7 +135,7 @@ class TransientError(PipelineError):
 
 
 class KiwoomUnavailable(TransientError):
-    """No answer in time, a broken connection, a server error, or a body without JSON."""
+    """No answer in time, a broken connection, a server error, or no JSON."""
 
     code = "kiwoom_unavailable"
 

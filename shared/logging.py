@@ -20,7 +20,7 @@ log = logging.getLogger("pipeline")
 
 def set_up(settings: LogSettings) -> None:
     """Send every record of this process to stdout, from INFO on."""
-    handler = StructuredLogHandler(
+    handler = StructuredLogHandler(  # type: ignore[no-untyped-call]  # no types
         stream=sys.stdout,
         project_id=settings.project,
         labels={"service": settings.service},

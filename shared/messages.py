@@ -19,6 +19,7 @@ from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 
 STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
+LONGEST_PERIOD = {"d": 9999, "m": 1200, "y": 100}
 ALL_LISTED: Literal["all"] = "all"
 
 # Other spellings that operators know from charts and from the broker's tools.
@@ -56,7 +57,7 @@ class Period:
             ValueError: If the text is none of these.
         """
         match = re.fullmatch(r"([1-9][0-9]{0,3})([dmy])", text)
-        if match is None or (match[2] == "y" and int(match[1]) > 100):
+        if match is None or int(match[1]) > LONGEST_PERIOD[match[2]]:
             message = f"{text!r} is not a period: write 30d, 6m or 5y"
             raise ValueError(message)
         return cls(int(match[1]), match[2])
@@ -246,8 +247,10 @@ class _Fields:
 
     def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
         value = self._take("stocks")
-        if value is None or value == ALL_LISTED:
-            return value
+        if value is None:
+            return None
+        if value == ALL_LISTED:
+            return ALL_LISTED
         name = "stocks"
         if not isinstance(value, list) or not value:
             text = 'must be a list of codes such as ["005930"], or "all"'

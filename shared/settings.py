@@ -101,7 +101,9 @@ class KiwoomSettings:
         """Read ``KIWOOM_MODE``, ``KIWOOM_BASE_URL`` and ``KIWOOM_RATE``."""
         read = _Reader(environ)
         mode = read.choice("KIWOOM_MODE", ("real", "mock"), "real")
-        base_url = read.text("KIWOOM_BASE_URL", MOCK_URL if mode == "mock" else REAL_URL)
+        base_url = read.text(
+            "KIWOOM_BASE_URL", MOCK_URL if mode == "mock" else REAL_URL
+        )
         rate = read.choice("KIWOOM_RATE", ("on", "off"), "on")
         read.check()
         limited = rate == "on"
@@ -139,6 +141,8 @@ class PubSubSettings:
     dead_letter_topic: str
     collect_topic: str
     max_attempts: int
+    # Pub/Sub never uses an id twice; an emulator does, whenever it starts anew.
+    message_id_scope: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -149,6 +153,7 @@ class PubSubSettings:
             dead_letter_topic=read.text("DEAD_LETTER_TOPIC", "dead-letters"),
             collect_topic=read.text("COLLECT_TOPIC", "collect"),
             max_attempts=int(read.number("MAX_ATTEMPTS", 5)),
+            message_id_scope=environ.get("MESSAGE_ID_SCOPE", ""),
         )
         read.check()
         return settings

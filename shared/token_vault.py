@@ -12,7 +12,11 @@ from google.api_core.exceptions import (
     NotFound,
     PermissionDenied,
 )
-from google.cloud.secretmanager_v1 import SecretManagerServiceClient, SecretVersion
+from google.cloud.secretmanager_v1 import (
+    SecretManagerServiceClient,
+    SecretPayload,
+    SecretVersion,
+)
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (
     SecretManagerServiceGrpcTransport,
 )
@@ -53,11 +57,11 @@ class Secrets:
         """
         name = f"projects/{self._project}/secrets/{secret}/versions/latest"
         try:
-            version = self._client.access_secret_version(
-                name=name, timeout=RPC_SECONDS
-            )
+            version = self._client.access_secret_version(name=name, timeout=RPC_SECONDS)
         except (NotFound, FailedPrecondition) as error:
-            state = "missing" if isinstance(error, NotFound) else "disabled or destroyed"
+            state = (
+                "missing" if isinstance(error, NotFound) else "disabled or destroyed"
+            )
             message = (
                 f"secret {secret} is {state}; add a version: gcloud secrets versions "
                 f"add {secret} --project={self._project} --data-file=-"
@@ -81,7 +85,7 @@ class Secrets:
         parent = f"projects/{self._project}/secrets/{secret}"
         try:
             version = self._client.add_secret_version(
-                parent=parent, payload={"data": payload}, timeout=RPC_SECONDS
+                parent=parent, payload=SecretPayload(data=payload), timeout=RPC_SECONDS
             )
             self._destroy_older(parent, version.name)
         except (NotFound, PermissionDenied):
@@ -93,9 +97,7 @@ class Secrets:
         return version.name
 
     def _destroy_older(self, parent: str, newest: str) -> None:
-        versions = self._client.list_secret_versions(
-            parent=parent, timeout=RPC_SECONDS
-        )
+        versions = self._client.list_secret_versions(parent=parent, timeout=RPC_SECONDS)
         for version in versions:
             destroyed = version.state == SecretVersion.State.DESTROYED
             if version.name != newest and not destroyed:

@@ -1,0 +1,1 @@
+"""Collects one stock in one timeframe."""

@@ -89,13 +89,16 @@ class CandleStore(Protocol):
         """Store candles, series and task in one transaction."""
 
 
+NOTHING_STORED = Counts()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What one message did; ``requests`` were sent to the broker."""
 
     state: str
     requests: int = 0
-    counts: Counts = Counts()
+    counts: Counts = NOTHING_STORED
 
 
 def collect(
@@ -134,9 +137,7 @@ def _harvest(
     request, series = attempt.request, attempt.series
     todo = None if series.ended else plan(request, series, calendar, now)
     if todo is None:
-        return Harvest(
-            candles=(), rejected=(), series=series, no_data=series.ended
-        )
+        return Harvest(candles=(), rejected=(), series=series, no_data=series.ended)
     reading = _Reading(attempt, source, ledger, calendar)
     if todo.newer and not reading.read(todo.newer):
         if attempt.listed:

@@ -1,0 +1,1 @@
+"""Turns a trigger into a run."""

@@ -29,6 +29,7 @@ class RunLedger(Protocol):
 
     def open_run(
         self,
+        run_id: str,
         message_id: str,
         trigger: bytes,
         requests: Sequence[CollectRequest],
@@ -36,7 +37,7 @@ class RunLedger(Protocol):
     ) -> list[bytes]:
         """Write a run and its tasks; return the requests not yet published."""
 
-    def mark_published(self, message_id: str) -> None:
+    def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are published."""
 
 
@@ -56,9 +57,9 @@ class Run:
 
 
 def dispatch(  # noqa: PLR0913 - the message and the four things it needs
+    run_id: str,
     message_id: str,
     data: bytes,
-    run_id: str,
     stocks: Stocks,
     ledger: RunLedger,
     publish: Requests,
@@ -75,10 +76,10 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     """
     trigger = Trigger.from_bytes(data)
     requests = plan_run(trigger, run_id, stocks, kst_date(now))
-    messages = ledger.open_run(message_id, data, requests, now)
+    messages = ledger.open_run(run_id, message_id, data, requests, now)
     if messages:
         publish(messages, run_id)
-        ledger.mark_published(message_id)
+        ledger.mark_published(run_id)
     return Run(run_id=run_id, published=len(messages))
 
 

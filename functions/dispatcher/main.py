@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ from shared.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloudevents.http import CloudEvent
 
 
@@ -67,9 +68,9 @@ def dispatch_trigger(event: CloudEvent) -> None:
     delivery = Delivery.of(event)
     with answered(delivery, dispatcher.dead_letters):
         run = dispatch(
+            run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
             delivery.message_id,
             delivery.data,
-            run_id_of(delivery.message_id),
             dispatcher.stocks,
             dispatcher.ledger,
             dispatcher.publish,

@@ -1,0 +1,1 @@
+"""Keeps one good access token."""

@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -23,13 +22,15 @@ from infra.local.processes import StartFailed
 from infra.local.stack import PROJECT, ROOT, Stack, remove_quietly
 from shared.candles import Timeframe
 from shared.clock import clock
-from shared.database.ledger import run_id_of
-from shared.errors import ConfigError, TokenMissing
+from shared.errors import ConfigError
 from shared.settings import REQUESTS_PER_SECOND, SecretSettings
 from shared.token_vault import Secrets, TokenVault, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.table import Table
 
 DIRECTORY = ROOT / ".local"
 GCLOUD = DIRECTORY / "gcloud.env"
@@ -40,7 +41,7 @@ STANDSTILL_SECONDS = 600
 console = Console()
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
+class Interrupted(Exception):
     """The user wants to stop."""
 
 
@@ -79,11 +80,12 @@ def _live(stack: Stack) -> int:
     run_ids = _first_triggers(stack)
 
     def fire(topic: str, data: bytes) -> None:
-        message_id = stack.publish(topic, data)
-        if topic == "triggers":
-            # Each timeframe shows its latest run.
-            run_ids.append(run_id_of(message_id))
-            del run_ids[: -4 * len(Timeframe)]
+        if topic != "triggers":
+            stack.publish(topic, data)
+            return
+        # The table shows the latest runs only.
+        run_ids.append(stack.trigger(data))
+        del run_ids[: -len(Timeframe)]
 
     schedules = Thread(
         target=scheduler.run,
@@ -109,8 +111,7 @@ def _first_triggers(stack: Stack) -> list[str]:
     _wait_for_token(stack)
     _step("first triggers")
     return [
-        run_id_of(stack.publish("triggers", json.dumps({"timeframe": frame}).encode()))
-        for frame in Timeframe
+        stack.trigger(json.dumps({"timeframe": frame}).encode()) for frame in Timeframe
     ]
 
 
@@ -138,7 +139,9 @@ def _last_error(log: Path) -> str | None:
     return None
 
 
-def _follow(stack: Stack, run_ids: list[str], stopped: Event) -> list[progress.Progress]:
+def _follow(
+    stack: Stack, run_ids: list[str], stopped: Event
+) -> list[progress.Progress]:
     """Show the table until every task of the runs is finished."""
     finished_before, moved_at = -1, time.monotonic()
     with Live(console=console, refresh_per_second=4, transient=True) as live:
@@ -156,7 +159,7 @@ def _follow(stack: Stack, run_ids: list[str], stopped: Event) -> list[progress.P
     return []
 
 
-def _table(stack: Stack, run_ids: list[str]) -> object:
+def _table(stack: Stack, run_ids: list[str]) -> Table:
     rows = progress.read(stack.engine, run_ids)
     now = stack.clock().astimezone().strftime("%Y-%m-%d %H:%M")
     return progress.table(rows, _limit(stack), f"latest runs, {now}")

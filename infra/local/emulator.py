@@ -68,7 +68,7 @@ class Emulator:
 
 
 def _command(port: int) -> list[str]:
-    """How to start it: its jar, since the CLI's wrapper leaves Java behind when killed."""
+    """How to start it: its jar, as the CLI's wrapper leaves Java behind."""
     java, jar = shutil.which("java"), _jar()
     if java and jar:
         limits = ["-Xmx512m", "-XX:+UseSerialGC"]
@@ -77,7 +77,17 @@ def _command(port: int) -> list[str]:
         ports = f"127.0.0.1:{port}:{port}"
         emulator = ["gcloud", "beta", "emulators", "pubsub", "start"]
         listen = f"--host-port=0.0.0.0:{port}"
-        return ["docker", "run", "--rm", "--init", "-p", ports, IMAGE, *emulator, listen]
+        return [
+            "docker",
+            "run",
+            "--rm",
+            "--init",
+            "-p",
+            ports,
+            IMAGE,
+            *emulator,
+            listen,
+        ]
     raise StartFailed(INSTALL_HINT)
 
 
@@ -89,7 +99,9 @@ def _jar() -> Path | None:
         roots.insert(0, Path(gcloud).resolve().parent.parent)
     roots.append(Path.home() / "google-cloud-sdk")
     for root in roots:
-        jars = sorted(root.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*.jar"))
+        jars = sorted(
+            root.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*.jar")
+        )
         if jars:
             return jars[-1]
     return None

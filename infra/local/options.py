@@ -44,13 +44,17 @@ class Options:
     data: Path | None = None
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], now: datetime, env_file: Path) -> Self:
+    def from_env(
+        cls, environ: Mapping[str, str], now: datetime, env_file: Path
+    ) -> Self:
         """Read the variables; those of ``environ`` win over those of ``env_file``.
 
         Raises:
             ConfigError: If a variable is wrong; the text names it and the remedy.
         """
-        values = {k: v or "" for k, v in dotenv_values(env_file).items()} | dict(environ)
+        values = {k: v or "" for k, v in dotenv_values(env_file).items()} | dict(
+            environ
+        )
 
         def text(name: str) -> str | None:
             return values.get(name, "").strip() or None
@@ -100,7 +104,7 @@ class Options:
         source = "simulated"
         if self.base_url:
             parts = urlsplit(self.base_url)
-            source = f"{parts.hostname}_{parts.port}" if parts.port else parts.hostname
+            source = f"{parts.hostname}_{parts.port or ''}"
         elif self.data:
             source = f"recorded_{self.data.name}"
         moment = f"_at_{self.moment.astimezone(KST):%Y%m%dt%H%M}" if self.moment else ""

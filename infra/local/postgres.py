@@ -12,7 +12,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from infra.local.processes import Child, StartFailed, free_port
 
@@ -83,7 +83,8 @@ class Postgres:
         engine = self._admin()
         with engine.connect() as connection:
             exists = connection.execute(
-                text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": database}
+                text("SELECT 1 FROM pg_database WHERE datname = :name"),
+                {"name": database},
             ).first()
             if exists is None:
                 connection.exec_driver_sql(f'CREATE DATABASE "{database}"')
@@ -97,7 +98,7 @@ class Postgres:
             connection.exec_driver_sql(f'DROP DATABASE "{database}" WITH (FORCE)')
         engine.dispose()
 
-    def _admin(self):  # noqa: ANN202 - an Engine
+    def _admin(self) -> Engine:
         url = self.url("postgres").replace("postgresql://", "postgresql+pg8000://")
         return create_engine(
             url, isolation_level="AUTOCOMMIT", connect_args={"ssl_context": False}
@@ -112,11 +113,9 @@ class Postgres:
 
     def _create(self) -> None:
         self._data.mkdir(parents=True, exist_ok=True)
-        account = {}
-        if self._account:
-            entry = pwd.getpwnam(self._account)
-            os.chown(self._data, entry.pw_uid, entry.pw_gid)
-            account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        account = pwd.getpwnam(self._account) if self._account else None
+        if account:
+            os.chown(self._data, account.pw_uid, account.pw_gid)
         command = [
             *(str(self._binaries / "initdb"), "-D", str(self._data), "-U", SUPERUSER),
             # Only this machine reaches it, and what it holds can be collected again.
@@ -129,7 +128,9 @@ class Postgres:
             text=True,
             env=_environ(),
             cwd="/",
-            **account,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
         )
         if made.returncode:
             shutil.rmtree(self._data, ignore_errors=True)
@@ -187,7 +188,9 @@ def _reachable(directory: Path, account: str | None) -> Path:
     directory = directory.resolve()
     if account is None:
         return directory
-    closed = [p for p in directory.parents if p.exists() and not p.stat().st_mode & 0o001]
+    closed = [
+        p for p in directory.parents if p.exists() and not p.stat().st_mode & 0o001
+    ]
     if not closed:
         return directory
     name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]

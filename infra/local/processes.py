@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import pwd
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 STOP_SECONDS = 15
 PR_SET_PDEATHSIG = 1
@@ -34,7 +35,7 @@ def free_port() -> int:
 class Child:
     """A process of the stack, in a session of its own so that Ctrl-C is ours alone."""
 
-    def __init__(  # noqa: PLR0913 - what a process is started with
+    def __init__(
         self,
         name: str,
         command: Sequence[str],
@@ -50,7 +51,7 @@ class Child:
         self.log = log
         self._stop_signal = stop_signal
         log.parent.mkdir(parents=True, exist_ok=True)
-        account = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+        account = pwd.getpwnam(user) if user else None
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
@@ -61,13 +62,15 @@ class Child:
                 cwd=cwd,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
-                **account,
+                user=account.pw_uid if account else None,
+                group=account.pw_gid if account else None,
+                extra_groups=[] if account else None,
             )
 
     @property
     def pid(self) -> int:
         """The process id."""
-        return self._process.pid
+        return int(self._process.pid)
 
     def is_alive(self) -> bool:
         """Whether it still runs."""

@@ -102,7 +102,6 @@ def table(rows: Sequence[Progress], limit: float | None, title: str) -> Table:
     if len(minutes) > 1:
         total = sum(row.requests for row in minutes)
         seconds = max(row.seconds for row in minutes)
-        drawn.caption = (
-            f"minutes share one limit: {total / seconds if seconds else 0:.2f} requests/s"
-        )
+        rate = total / seconds if seconds else 0.0
+        drawn.caption = f"minutes share one limit: {rate:.2f} requests/s"
     return drawn

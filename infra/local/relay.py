@@ -27,7 +27,13 @@ class Relay:
     """Pulls from a subscription and posts each message as Pub/Sub would push it."""
 
     def __init__(
-        self, project: str, subscription: str, endpoint: str, *, at_once: int, seconds: int
+        self,
+        project: str,
+        subscription: str,
+        endpoint: str,
+        *,
+        at_once: int,
+        seconds: int,
     ) -> None:
         """Post to ``endpoint``, so many messages ``at_once``, each for ``seconds``."""
         self._path = f"projects/{project}/subscriptions/{subscription}"

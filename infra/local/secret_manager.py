@@ -26,7 +26,7 @@ State = SecretVersion.State
 @dataclass(slots=True)
 class _Version:
     payload: bytes
-    state: State = State.ENABLED
+    state: int = State.ENABLED
 
 
 @dataclass(slots=True)
@@ -107,7 +107,9 @@ class SecretManager:
         secret, wanted = self._find(name, context), name.rsplit("/", 1)[1]
         number = len(secret.versions) if wanted == "latest" else int(wanted)
         if not 1 <= number <= len(secret.versions):
-            context.abort(grpc.StatusCode.NOT_FOUND, f"Secret Version [{name}] not found")
+            context.abort(
+                grpc.StatusCode.NOT_FOUND, f"Secret Version [{name}] not found"
+            )
         parent = name.rsplit("/", 2)[0]
         return secret.versions[number - 1], f"{parent}/versions/{number}"
 
@@ -121,8 +123,10 @@ class SecretManager:
     def _access(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: ANN401
         with self._lock:
             version, name = self._find_version(request.name, context)
-            if version.state is not State.ENABLED:
-                text = f"Secret Version [{name}] is in {version.state.name} state."
+            if version.state != State.ENABLED:
+                text = (
+                    f"Secret Version [{name}] is in {State(version.state).name} state."
+                )
                 context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
             payload = {"data": version.payload}
             return service.AccessSecretVersionResponse(name=name, payload=payload)
@@ -131,17 +135,19 @@ class SecretManager:
         with self._lock:
             versions = self._find(request.parent, context).versions
             listed = [
-                SecretVersion(name=f"{request.parent}/versions/{n}", state=version.state)
+                SecretVersion(
+                    name=f"{request.parent}/versions/{n}", state=version.state
+                )
                 for n, version in enumerate(versions, start=1)
             ]
             return service.ListSecretVersionsResponse(versions=listed[::-1])
 
-    def _set_state(self, state: State) -> Callable[..., SecretVersion]:
+    def _set_state(self, state: int) -> Callable[..., SecretVersion]:
         def change(request: Any, context: grpc.ServicerContext) -> SecretVersion:  # noqa: ANN401
             with self._lock:
                 version, name = self._find_version(request.name, context)
                 version.state = state
-                if state is State.DESTROYED:
+                if state == State.DESTROYED:
                     version.payload = b""
                 return SecretVersion(name=name, state=state)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -24,6 +25,7 @@ from infra.local.secret_manager import SecretManager
 from infra.reference_data import market_sessions, target_stocks
 from shared.clock import clock
 from shared.database.engine import new_engine
+from shared.database.ledger import run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.settings import DatabaseSettings, SecretSettings
@@ -74,6 +76,8 @@ class Stack:
         self._directory = directory
         self._durable = durable
         self._say = say
+        # The emulator counts its messages from 1 at every start.
+        self._scope = uuid.uuid4().hex
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -94,6 +98,10 @@ class Stack:
         """Publish one message; return its id."""
         path = self.publisher.topic_path(PROJECT, topic)
         return str(self.publisher.publish(path, data).result(timeout=30))
+
+    def trigger(self, data: bytes) -> str:
+        """Publish a trigger; return the run that it leads to."""
+        return run_id_of(self.publish("triggers", data), self._scope)
 
     def start_function(self, name: str) -> None:
         """Start a function as production runs it, and wait until it listens."""
@@ -245,6 +253,7 @@ class Stack:
             # As in production: one worker, as many threads as requests at a time.
             "THREADS": str(function.concurrency),
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
+            "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
             "DATABASE_URL": self.database_url,
             "KIWOOM_BASE_URL": self.base_url,

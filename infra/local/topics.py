@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
-from google.protobuf.duration_pb2 import Duration
+from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,10 +34,12 @@ def create(topology: Topology, project: str, ports: Mapping[str, int]) -> list[s
         for wanted in topology.subscriptions.values():
             function = topology.functions[wanted.function]
             relay = function.concurrency > EMULATOR_PUSHES
-            endpoint = None if relay else push_endpoint(
-                ports[function.name], project, wanted.topic
+            endpoint = (
+                None
+                if relay
+                else push_endpoint(ports[function.name], project, wanted.topic)
             )
-            _replace(subscriber, project, _push(project, wanted, endpoint))
+            _replace(subscriber, _push(project, wanted, endpoint))
             if relay:
                 relayed.append(wanted.name)
         for pull in topology.dead_letter_subscriptions.values():
@@ -52,7 +54,7 @@ def create(topology: Topology, project: str, ports: Mapping[str, int]) -> list[s
 
 
 def push_endpoint(port: int, project: str, topic: str) -> str:
-    """Where a topic's messages are pushed; the framework reads the topic off the path."""
+    """Where a topic's messages are pushed; the framework reads the topic there."""
     return f"http://127.0.0.1:{port}/projects/{project}/topics/{topic}"
 
 
@@ -81,7 +83,7 @@ def _push(
 
 
 def _replace(
-    subscriber: pubsub_v1.SubscriberClient, project: str, request: dict[str, object]
+    subscriber: pubsub_v1.SubscriberClient, request: dict[str, object]
 ) -> None:
     """Create a subscription; one that an earlier stack left points to a dead port."""
     with contextlib.suppress(NotFound):

@@ -1,4 +1,4 @@
-"""Candles, the series they belong to, and the task that brought them: one transaction."""
+"""Candles, their series and the task that brought them: one transaction."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from shared.database.engine import transaction
 from shared.errors import StaleSeries
-from shared.sessions import DAY, KST, midnight
 from shared.series import Attempt, Counts, Harvest
+from shared.sessions import DAY, KST, midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

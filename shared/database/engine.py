@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shared.errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection, Engine
 
     from shared.settings import DatabaseSettings
@@ -97,7 +98,7 @@ def _by_connector(settings: DatabaseSettings) -> Engine:
     def connect() -> Any:  # noqa: ANN401 - pg8000 has no types
         # The connector has done TLS already, hence no context of pg8000's own.
         return connector.connect(
-            settings.instance,
+            settings.instance or "",
             "pg8000",
             user=settings.user,
             db=settings.name,

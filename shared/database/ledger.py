@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from shared.errors import (
 from shared.series import Attempt, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine
@@ -120,6 +119,7 @@ class Ledger:
 
     def open_run(
         self,
+        run_id: str,
         message_id: str,
         trigger: bytes,
         requests: Sequence[CollectRequest],
@@ -130,7 +130,6 @@ class Ledger:
         Doing it again changes nothing, and returns what the first time wrote until
         the run is marked as published.
         """
-        run_id = run_id_of(message_id)
         run = {
             "run_id": run_id,
             "message_id": message_id,
@@ -143,10 +142,10 @@ class Ledger:
             unpublished = connection.execute(UNPUBLISHED, {"run_id": run_id})
             return [request.encode() for request in unpublished.scalars()]
 
-    def mark_published(self, message_id: str) -> None:
+    def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are with Pub/Sub."""
         with autocommit(self._engine) as connection:
-            connection.execute(PUBLISHED, {"run_id": run_id_of(message_id)})
+            connection.execute(PUBLISHED, {"run_id": run_id})
 
     @contextmanager
     def attempt(self, request: CollectRequest) -> Iterator[Attempt | None]:
@@ -240,9 +239,12 @@ class _Unforeseen(PipelineError):
     code = "unforeseen"
 
 
-def run_id_of(message_id: str) -> str:
-    """The run that a trigger message asks for: the same however often it comes."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {message_id}"))
+def run_id_of(message_id: str, scope: str = "") -> str:
+    """The run that a trigger message asks for: the same however often it comes.
+
+    ``scope`` tells apart messages that share an id, as those of two emulators do.
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {scope} {message_id}"))
 
 
 def _tasks(run_id: str, requests: Sequence[CollectRequest]) -> dict[str, object]:
@@ -266,5 +268,3 @@ def _listed(connection: Connection, stock_code: str) -> bool:
     """Whether the stock is listed; one that we do not know yet is taken to be."""
     listed = connection.execute(IS_LISTED, {"stock_code": stock_code}).scalar()
     return listed is not False
-
-

@@ -39,9 +39,7 @@ class TokenIssuer:
             "appkey": app_key,
             "secretkey": secret_key,
         }
-        response = post(
-            self._http, f"{self._base_url}{PATH}", {"api-id": API_ID}, body
-        )
+        response = post(self._http, f"{self._base_url}{PATH}", {"api-id": API_ID}, body)
         answer = decode(API_ID, response)
         try:
             return AccessToken(

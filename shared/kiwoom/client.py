@@ -141,7 +141,10 @@ def decode(api_id: str, response: requests.Response) -> dict[str, Any]:
     if not isinstance(body, dict):
         message = f"{api_id}: HTTP {response.status_code} without JSON"
         raise KiwoomUnavailable(message)
-    if response.status_code == requests.codes.ok and str(body.get("return_code")) == "0":
+    if (
+        response.status_code == requests.codes.ok
+        and str(body.get("return_code")) == "0"
+    ):
         return body
     raise _error(api_id, response.status_code, str(body.get("return_msg", "")))
 

@@ -7,7 +7,6 @@ import secrets
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from infra.local.broker.charts import (
@@ -19,8 +18,6 @@ from infra.local.broker.charts import (
     blank_row,
     page,
     read_instant,
-    row_instant,
-    rows,
 )
 from infra.local.broker.faults import Fault, Kind
 from infra.local.broker.market import CorporateAction
@@ -34,6 +31,11 @@ if TYPE_CHECKING:
     from shared.clock import Clock
 
 OK = {"return_code": 0, "return_msg": "정상적으로 처리되었습니다"}
+SERVER_ERROR = {
+    "error": "INTERNAL_SERVER_ERROR",
+    "status": 500,
+    "message": "예기치 못한 에러가 발생하였습니다",
+}
 TOKEN_LIFE = timedelta(hours=24)
 CHART_PATH = "/api/dostk/chart"
 LIST_PATH = "/api/dostk/stkinfo"
@@ -92,13 +94,14 @@ class Limit:
 
     def text(self, api_id: str) -> str:
         """The broker's own words about its limit."""
-        return f"허용된 API 요청 개수를 초과하였습니다. 유량={self._per_second}, API ID={api_id}"
+        quota = f"유량={self._per_second}, API ID={api_id}"
+        return f"허용된 API 요청 개수를 초과하였습니다. {quota}"
 
 
 class Broker:
     """The state of the simulated broker."""
 
-    def __init__(  # noqa: PLR0913 - each is a fact of this broker
+    def __init__(
         self,
         market: Market,
         master: dict[str, dict[str, str]],
@@ -136,8 +139,7 @@ class Broker:
             self._tokens.pop(_json(body).get("token", ""), None)
             return answer(OK)
         if path not in PATHS.values():
-            error = {"error": "INTERNAL_SERVER_ERROR", "status": 500}
-            return answer(error | {"message": "예기치 못한 에러가 발생하였습니다"}, 500)
+            return answer(SERVER_ERROR, 500)
         return self._call(path, headers, _json(body))
 
     def _token(self, body: dict[str, Any]) -> Answer:
@@ -150,7 +152,9 @@ class Broker:
         if self._keys.get(app_key) != secret_key:
             return refusal(3, "8001", "App Key와 Secret Key 검증에 실패했습니다")
         now = self._clock()
-        live = [t for t, (k, until) in self._tokens.items() if k == app_key and until > now]
+        live = [
+            t for t, (k, until) in self._tokens.items() if k == app_key and until > now
+        ]
         if live and not self._second_token_kills_first:
             token = live[0]
         else:
@@ -172,16 +176,9 @@ class Broker:
         self, path: str, headers: dict[str, str], body: dict[str, Any]
     ) -> Answer | Callable[[], Answer]:
         api_id = headers.get("api-id", "")
-        if not api_id:
-            return refusal(2, "1501", "API ID가 Null이거나 값이 없습니다")
-        if api_id not in PATHS:
-            return refusal(2, "1505", f"해당 API ID는 존재하지 않습니다. API ID={api_id}")
-        if PATHS[api_id] != path:
-            return refusal(2, "1504", f"해당 URI에서는 지원하는 API ID가 아닙니다. {api_id}")
         bearer = headers.get("authorization", "")
-        if not bearer:
-            text = "Http Header에 authorization 필드가 설정되어 있어야 합니다"
-            return refusal(2, "1513", text)
+        if error := _wrong_headers(path, api_id, bearer):
+            return error
         app_key, until = self._tokens.get(
             bearer.removeprefix("Bearer "), ("", datetime.min.replace(tzinfo=KST))
         )
@@ -199,11 +196,13 @@ class Broker:
             return spoilt
         if api_id == LISTING_CALL:
             found = listing(self._master, str(body.get("mrkt_tp", "")))
-            return answer({**OK, "list": found}, cont_yn="N", next_key="", api_id=api_id)
+            return answer(
+                {**OK, "list": found}, cont_yn="N", next_key="", api_id=api_id
+            )
         call = CALLS[api_id]
         return lambda: self._chart(call, stock_code, body, next_key, number, fault)
 
-    def _chart(  # noqa: PLR0913 - what a request says, and what goes wrong with it
+    def _chart(
         self,
         call: ChartCall,
         stock_code: str,
@@ -214,11 +213,15 @@ class Broker:
     ) -> Answer:
         for name in call.required:
             if not body.get(name):
-                text = f"필수 입력 값에 값이 존재하지 않습니다. 필수입력 파라미터={name}"
+                text = (
+                    f"필수 입력 값에 값이 존재하지 않습니다. 필수입력 파라미터={name}"
+                )
                 return refusal(2, "1511", text)
         scope = str(body.get("tic_scope", ""))
         if call is MINUTE and scope not in TIC_SCOPES:
-            return refusal(2, "1517", f"입력 값 형식이 올바르지 않습니다. tic_scope={scope}")
+            return refusal(
+                2, "1517", f"입력 값 형식이 올바르지 않습니다. tic_scope={scope}"
+            )
         now = self._clock()
         try:
             base = min(_day(body.get("base_dt"), now), now.astimezone(KST).date())
@@ -227,12 +230,12 @@ class Broker:
             return refusal(2, "1517", "입력 값 형식이 올바르지 않습니다")
         gone = stock_code in self.delisted
         if not gone and not self._market.knows(stock_code):
-            text = f"종목 정보가 없습니다. 입력한 종목코드 값을 확인바랍니다. 종목코드={stock_code}"
-            return refusal(7, "1902", text)
+            text = "종목 정보가 없습니다. 입력한 종목코드 값을 확인바랍니다. "
+            return refusal(7, "1902", f"{text}종목코드={stock_code}")
         found = [blank_row(call)]
         key = ""
         if not gone and fault is not Kind.BLANK:
-            source = rows(
+            found, oldest = page(
                 self._market,
                 call,
                 stock_code,
@@ -242,9 +245,7 @@ class Broker:
                 now,
                 adjusted=body.get("upd_stkpc_tp") == "1",
             )
-            found, key = page(
-                source, call, lambda row: _write_key(stock_code, row, number + 1)
-            )
+            key = _write_key(stock_code, oldest, number + 1) if oldest else ""
         found, key = _spoil_rows(fault, found, key, next_key)
         chart = {"stk_cd": stock_code, call.rows: found, **OK}
         more = "Y" if key else "N"
@@ -258,21 +259,18 @@ class Broker:
 
     def _spoilt(self, kind: Kind, api_id: str) -> Answer | None:
         """The answer of a fault that leaves nothing of the real one."""
-        if kind is Kind.SERVER_ERROR:
-            error = {"error": "INTERNAL_SERVER_ERROR", "status": 500}
-            return answer(error | {"message": "예기치 못한 에러가 발생하였습니다"}, 500)
-        if kind is Kind.HTML:
-            return Answer(b"<html><body>Request Blocked</body></html>", 400)
-        if kind is Kind.RATE_LIMIT:
-            return refusal(5, "1700", self._limit.text(api_id), 429)
         if kind is Kind.TOKEN_DIES:
             self._tokens.clear()
-            return refusal(3, "8005", "Token이 유효하지 않습니다")
-        if kind is Kind.REJECT:
-            return refusal(20, "2000", "조회할 수 없습니다")
         if kind in {Kind.RESET, Kind.TIMEOUT, Kind.TRUNCATED}:
             return Answer(b'{"stk_cd":"', fault=kind)
-        return None
+        spoilt = {
+            Kind.SERVER_ERROR: answer(SERVER_ERROR, 500),
+            Kind.HTML: Answer(b"<html><body>Request Blocked</body></html>", 400),
+            Kind.RATE_LIMIT: refusal(5, "1700", self._limit.text(api_id), 429),
+            Kind.TOKEN_DIES: refusal(3, "8005", "Token이 유효하지 않습니다"),
+            Kind.REJECT: refusal(20, "2000", "조회할 수 없습니다"),
+        }
+        return spoilt.get(kind)
 
     def _log(self, api_id: str, stock_code: str, number: int) -> None:
         self.log.append({"api_id": api_id, "stock_code": stock_code, "page": number})
@@ -284,7 +282,9 @@ class Broker:
         if path == "/simulator/scenario":
             scenario = _json(body)
             try:
-                self.faults = [Fault.from_json(raw) for raw in scenario.get("faults", [])]
+                self.faults = [
+                    Fault.from_json(raw) for raw in scenario.get("faults", [])
+                ]
                 for code, actions in scenario.get("actions", {}).items():
                     self._market.actions[code] = [
                         CorporateAction(date.fromisoformat(day), float(ratio))
@@ -295,6 +295,20 @@ class Broker:
             self.delisted |= set(scenario.get("delisted", []))
             return answer({"faults": len(self.faults)})
         return answer({"error": "unknown"}, 404)
+
+
+def _wrong_headers(path: str, api_id: str, bearer: str) -> Answer | None:
+    if not api_id:
+        return refusal(2, "1501", "API ID가 Null이거나 값이 없습니다")
+    if api_id not in PATHS:
+        return refusal(2, "1505", f"해당 API ID는 존재하지 않습니다. API ID={api_id}")
+    if PATHS[api_id] != path:
+        text = f"해당 URI에서는 지원하는 API ID가 아닙니다. {api_id}"
+        return refusal(2, "1504", text)
+    if not bearer:
+        text = "Http Header에 authorization 필드가 설정되어 있어야 합니다"
+        return refusal(2, "1513", text)
+    return None
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -311,9 +325,9 @@ def _day(text: object, now: datetime) -> date:
     return read_instant(str(text).ljust(14, "0")).date()
 
 
-def _write_key(stock_code: str, row: Row, number: int) -> str:
-    """An opaque key: the stock, the instant of the oldest row, the page's number."""
-    return f"A{stock_code}{row_instant(row)}{number:04d}"
+def _write_key(stock_code: str, oldest: datetime, number: int) -> str:
+    """An opaque key: the stock, the oldest row's instant, the next page's number."""
+    return f"A{stock_code}{oldest:%Y%m%d%H%M%S}{number:04d}"
 
 
 def _read_key(key: str, stock_code: str) -> datetime:
@@ -333,5 +347,5 @@ def _spoil_rows(
         return found, same_key or key
     if fault is Kind.CORRUPT and found:
         broken = {**found[0], "high_pric": "1"}
-        return [broken, *islice(found, 1, None)], key
+        return [broken, *found[1:]], key
     return found, key

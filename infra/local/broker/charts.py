@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from shared.sessions import KST
+import numpy as np
+
+from infra.local.broker.market import NOTHING, Array, Bars, joined
+from shared.sessions import KST, midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from infra.local.broker.market import Bar, CorporateAction, Market
+    from infra.local.broker.market import CorporateAction, Market
 
 Row = dict[str, str]
 TIC_SCOPES = {"5", "30", "60"}
@@ -70,7 +70,7 @@ def blank_row(call: ChartCall) -> Row:
     return dict.fromkeys(call.fields, BLANK)
 
 
-def rows(  # noqa: PLR0913 - what a request says
+def page(
     market: Market,
     call: ChartCall,
     stock_code: str,
@@ -80,127 +80,136 @@ def rows(  # noqa: PLR0913 - what a request says
     now: datetime,
     *,
     adjusted: bool,
-) -> Iterator[Row]:
-    """Yield rows, newest first, from ``base`` (or the last page's end) on."""
+) -> tuple[list[Row], datetime | None]:
+    """Cut one page, newest row first, from ``base`` or from the last page's end on.
+
+    The second value is the instant of the oldest row, None on the last page.
+    """
+    size = call.page_size
+    bars = _newest(market, call, stock_code, scope, base, older_than, now)
+    if not len(bars):
+        return [blank_row(call)], None
     actions = market.actions.get(stock_code, []) if adjusted else []
-    minute = call is MINUTE
-    adjust = _adjuster(actions, base, volumes=not minute)
-    last = min(base, older_than.date()) if older_than and minute else base
-    if minute:
-        for day in market.minutes(stock_code, int(scope), last, now):
-            yield from _minute_rows([adjust(bar) for bar in day], older_than)
-        return
-    make = market.daily if call is DAILY else market.weekly
-    unit = 1_000_000 if call is DAILY else 1
-    bars = make(stock_code, last, now)
-    for at in range(len(bars) - 1, -1, -1):
-        if older_than and bars[at].opened_at >= older_than:
-            continue
-        before = adjust(bars[at - 1]).close if at else None
-        yield _day_row(adjust(bars[at]), before, unit)
+    cut = bars[-size:]
+    cut = _adjusted(cut, actions, base, volumes=call is not MINUTE)
+    rows = _minute_rows(cut) if call is MINUTE else _day_rows(cut, call)
+    more = len(bars) > size
+    oldest = datetime.fromtimestamp(int(cut.opened[0]), KST) if more else None
+    return rows[::-1], oldest
 
 
-def page(
-    source: Iterator[Row], call: ChartCall, key_of: Callable[[Row], str]
-) -> tuple[list[Row], str]:
-    """Cut one page; the key of the next one is empty on the last."""
-    found = list(islice(source, call.page_size))
-    more = next(source, None) is not None
-    if not found:
-        return [blank_row(call)], ""
-    return found, key_of(found[-1]) if more else ""
-
-
-def row_instant(row: Row) -> str:
-    """The instant of a row in 14 digits."""
-    return (row.get("cntr_tm") or row["dt"]).ljust(14, "0")
+def _newest(
+    market: Market,
+    call: ChartCall,
+    stock_code: str,
+    scope: str,
+    base: date,
+    older_than: datetime | None,
+    now: datetime,
+) -> Bars:
+    """A page and at least one bar more, if there is one."""
+    if call is not MINUTE:
+        make = market.daily if call is DAILY else market.weekly
+        bars = make(stock_code, base, now)
+        return bars.before(older_than) if older_than else bars
+    last = min(base, older_than.date()) if older_than else base
+    parts: list[Bars] = []
+    for part in market.minutes(stock_code, int(scope), last, now):
+        parts.insert(0, part.before(older_than) if older_than else part)
+        if sum(map(len, parts)) > call.page_size:
+            break
+    return joined(parts) if parts else NOTHING
 
 
 def read_instant(digits: str) -> datetime:
-    """The instant that ``row_instant`` wrote."""
+    """Read 14 digits, a time in Seoul.
+
+    Raises:
+        ValueError: If they are none.
+    """
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=KST)
 
 
-def _adjuster(
-    actions: list[CorporateAction], base: date, *, volumes: bool
-) -> Callable[[Bar], Bar]:
+def _adjusted(
+    bars: Bars, actions: list[CorporateAction], base: date, *, volumes: bool
+) -> Bars:
     """Raw values to values relative to ``base``.
 
     An action divides the prices before it, if ``base`` is not before it; the volume
     of days and weeks is multiplied, that of minutes is not.
     """
-    known = [action for action in actions if action.effective_on <= base]
+    ratio = np.ones(len(bars))
+    for action in actions:
+        if action.effective_on <= base:
+            begin = midnight(action.effective_on).timestamp()
+            ratio[bars.opened < begin] *= action.ratio
+    if (ratio == 1.0).all():
+        return bars
 
-    def adjust(bar: Bar) -> Bar:
-        ratio = 1.0
-        for action in known:
-            if bar.opened_at.date() < action.effective_on:
-                ratio *= action.ratio
-        if ratio == 1.0:
-            return bar
-        o, h, l, c = (  # noqa: E741 - the usual four
-            max(1, round(price / ratio))
-            for price in (bar.open, bar.high, bar.low, bar.close)
-        )
-        volume = round(bar.volume * ratio) if volumes else bar.volume
-        return replace(bar, open=o, high=h, low=l, close=c, volume=volume)
+    def price(raw: Array) -> Array:
+        return np.maximum(1, np.rint(raw / ratio)).astype(np.int64)
 
-    return adjust
+    volume = np.rint(bars.volume * ratio).astype(np.int64) if volumes else bars.volume
+    return replace(
+        bars,
+        open=price(bars.open),
+        high=price(bars.high),
+        low=price(bars.low),
+        close=price(bars.close),
+        reference=price(bars.reference),
+        volume=volume,
+    )
 
 
-def _minute_rows(bars: list[Bar], older_than: datetime | None) -> Iterator[Row]:
-    """One day's rows, newest first.
-
-    The sign of a price is its colour against the previous close, for which the day's
-    first price stands here.
-    """
-    reference = bars[0].open
-    total = 0
-    rising: list[Row] = []
-    for bar in bars:
-        total += bar.volume
-        if older_than and bar.opened_at >= older_than:
-            continue
-        rising.append(
+def _minute_rows(bars: Bars) -> list[Row]:
+    """Rows in ascending order; the sign of a price is only its colour."""
+    rows = []
+    for opened, o, h, l, c, v, _, total, ref in zip(  # noqa: E741 - the usual five
+        *(column.tolist() for column in bars.columns()), strict=True
+    ):
+        at = datetime.fromtimestamp(opened, KST)
+        rows.append(
             {
-                "cur_prc": _coloured(bar.close, reference),
-                "trde_qty": str(bar.volume),
-                "cntr_tm": f"{bar.opened_at:%Y%m%d%H%M%S}",
-                "open_pric": _coloured(bar.open, reference),
-                "high_pric": _coloured(bar.high, reference),
-                "low_pric": _coloured(bar.low, reference),
+                "cur_prc": f"{_sign(c - ref)}{c}",
+                "trde_qty": str(v),
+                "cntr_tm": at.isoformat("T", "seconds")[:19].translate(_DIGITS_ONLY),
+                "open_pric": f"{_sign(o - ref)}{o}",
+                "high_pric": f"{_sign(h - ref)}{h}",
+                "low_pric": f"{_sign(l - ref)}{l}",
                 "acc_trde_qty": str(total),
-                **_change(bar.close, reference),
+                "pred_pre": f"{c - ref:+}" if c != ref else "0",
+                "pred_pre_sig": _COLOURS[_sign(c - ref)],
             }
         )
-    return reversed(rising)
+    return rows
 
 
-def _day_row(bar: Bar, before: int | None, unit: int) -> Row:
-    return {
-        "cur_prc": str(bar.close),
-        "trde_qty": str(bar.volume),
-        "trde_prica": str(bar.turnover // unit),
-        "dt": f"{bar.opened_at:%Y%m%d}",
-        "open_pric": str(bar.open),
-        "high_pric": str(bar.high),
-        "low_pric": str(bar.low),
-        **_change(bar.close, before or bar.close),
-        "trde_tern_rt": "+0.10" if bar.volume else "0.00",
-    }
+def _day_rows(bars: Bars, call: ChartCall) -> list[Row]:
+    """Rows in ascending order; days have their traded value in millions."""
+    unit = 1_000_000 if call is DAILY else 1
+    rows = []
+    for opened, o, h, l, c, v, turnover, _, ref in zip(  # noqa: E741 - the usual five
+        *(column.tolist() for column in bars.columns()), strict=True
+    ):
+        rows.append(
+            {
+                "cur_prc": str(c),
+                "trde_qty": str(v),
+                "trde_prica": str(turnover // unit),
+                "dt": datetime.fromtimestamp(opened, KST).strftime("%Y%m%d"),
+                "open_pric": str(o),
+                "high_pric": str(h),
+                "low_pric": str(l),
+                "pred_pre": f"{c - ref:+}" if c != ref else "0",
+                "pred_pre_sig": _COLOURS[_sign(c - ref)],
+                "trde_tern_rt": "+0.10" if v else "0.00",
+            }
+        )
+    return rows
 
 
-def _coloured(price: int, reference: int) -> str:
-    return f"{_sign(price - reference)}{price}"
-
-
-def _change(price: int, reference: int) -> Row:
-    difference = price - reference
-    colour = {"+": "2", "-": "5", "": "3"}[_sign(difference)]
-    return {
-        "pred_pre": f"{_sign(difference)}{abs(difference)}",
-        "pred_pre_sig": colour,
-    }
+_DIGITS_ONLY = str.maketrans("", "", "-T:")
+_COLOURS = {"+": "2", "-": "5", "": "3"}
 
 
 def _sign(difference: int) -> str:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,49 +26,93 @@ from shared.sessions import (
     SATURDAY,
     Calendar,
     MarketSession,
+    kst_date,
+    midnight,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterator, Sequence
+    from pathlib import Path
 
 FIRST_DAY = date(2012, 1, 2)
 LAST_DAY = date(2031, 1, 1)
 FIVE_MINUTES = timedelta(minutes=5)
+BAR_SECONDS = 300
 # The broker keeps about a year of minutes.
 MINUTE_RETENTION = timedelta(days=366)
 # Orders for the closing auction are gathered for ten minutes: no trades, no candles.
 AUCTION_CALL = timedelta(minutes=10)
+# How the volume of a day is spread: the auction is large, the candle after it tiny.
+AUCTION_WEIGHT, LATE_WEIGHT = 4.0, 0.01
 AFTER_SLOTS = 48
 # The small candle after the auction is not there at once.
 LATE_CANDLE_SEEN = time(20, 15)
+LONGEST_MONTH = 31
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """One candle as the market has it: ``opened_at`` in Seoul, prices in raw KRW."""
+class Bars:
+    """Candles as the market has them, in ascending order; prices are raw KRW.
 
-    opened_at: datetime
-    open: int
-    high: int
-    low: int
-    close: int
-    volume: int
-    turnover: int
+    ``opened`` is in seconds since 1970. ``total`` is the day's volume up to and with
+    the bar, ``reference`` the price against which it is coloured.
+    """
 
-    @classmethod
-    def joined(cls, opened_at: datetime, bars: Sequence[Bar]) -> Bar:
-        """The bar that ``bars`` (in ascending order) make together."""
-        return cls(
-            opened_at,
-            bars[0].open,
-            max(bar.high for bar in bars),
-            min(bar.low for bar in bars),
-            bars[-1].close,
-            sum(bar.volume for bar in bars),
-            sum(bar.turnover for bar in bars),
+    opened: Array
+    open: Array
+    high: Array
+    low: Array
+    close: Array
+    volume: Array
+    turnover: Array
+    total: Array
+    reference: Array
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.opened)
+
+    def __getitem__(self, which: slice | np.ndarray[Any, Any]) -> Bars:
+        """Some of them."""
+        return Bars(*(column[which] for column in self.columns()))
+
+    def columns(self) -> Iterator[Array]:
+        """The columns, in the order of the fields."""
+        return (getattr(self, field.name) for field in fields(self))
+
+    def before(self, instant: datetime) -> Bars:
+        """Those that opened before ``instant``."""
+        end = int(np.searchsorted(self.opened, int(instant.timestamp())))
+        return self[:end]
+
+    def grouped(self, keys: Array) -> Bars:
+        """Joined where ``keys`` are the same; a group opens with its first bar."""
+        if not len(self):
+            return self
+        starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+        ends = np.r_[starts[1:], len(self)] - 1
+        return Bars(
+            self.opened[starts],
+            self.open[starts],
+            np.maximum.reduceat(self.high, starts),
+            np.minimum.reduceat(self.low, starts),
+            self.close[ends],
+            np.add.reduceat(self.volume, starts),
+            np.add.reduceat(self.turnover, starts),
+            self.total[ends],
+            self.reference[starts],
         )
+
+
+def joined(parts: Sequence[Bars]) -> Bars:
+    """Parts in ascending order as one."""
+    columns = zip(*(part.columns() for part in parts), strict=True)
+    return Bars(*(np.concatenate(column) for column in columns))
+
+
+NOTHING = Bars(*(np.empty(0, dtype=np.int64) for _ in fields(Bars)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +148,7 @@ class DaySource(Protocol):
 def seeded(*parts: object) -> np.random.Generator:
     """A random generator that depends on ``parts`` and on nothing else."""
     digest = sha256("/".join(map(str, parts)).encode()).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8])))
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
 
 
 class GeneratedDays:
@@ -128,7 +172,9 @@ class GeneratedDays:
         every_day = (FIRST_DAY + DAY * n for n in range((LAST_DAY - FIRST_DAY).days))
         weekdays = [day for day in every_day if day.weekday() < SATURDAY]
         self._drawn = len(weekdays)
-        self._picked = [at for at, day in enumerate(weekdays) if calendar.session_on(day)]
+        self._picked = [
+            at for at, day in enumerate(weekdays) if calendar.session_on(day)
+        ]
         self._dates = [weekdays[at] for at in self._picked]
 
     def days(self, stock_code: str) -> Days | None:
@@ -206,222 +252,222 @@ class Market:
         actions: dict[str, list[CorporateAction]] | None = None,
     ) -> None:
         """Make five-minute paths through the days of ``source``."""
-        self._source = source
         self._calendar = calendar
         self._seed = seed
         self.actions = actions if actions is not None else {}
         self._days = lru_cache(maxsize=256)(source.days)
-        self._settled_days = lru_cache(maxsize=256)(self._make_settled_days)
-        self._paths = lru_cache(maxsize=3_000)(self._make_path)
+        self._settled = lru_cache(maxsize=256)(self._make_settled)
+        self._month = lru_cache(maxsize=600)(self._make_month)
 
     def knows(self, stock_code: str) -> bool:
         """Whether there is any day of the stock."""
         return self._days(stock_code) is not None
 
-    def daily(self, stock_code: str, last: date, now: datetime) -> list[Bar]:
-        """Daily bars up to ``last``, oldest first; today's is what was traded so far."""
-        today = now.astimezone(KST).date()
-        finished = self._settled_days(stock_code)
-        count = self._count(stock_code, min(last, today - DAY))
-        bars = finished[:count]
-        if last >= today and (forming := self._today(stock_code, now)):
-            bars = [*bars, forming]
-        return bars
+    def daily(self, stock_code: str, last: date, now: datetime) -> Bars:
+        """Days up to ``last``; today is what was traded so far."""
+        today = kst_date(now)
+        finished = now.astimezone(KST).time() >= LATE_CANDLE_SEEN
+        settled = self._settled(stock_code, today)
+        if last < today or finished:
+            return settled.before(midnight(min(last, today) + DAY))
+        days = settled.before(midnight(today))
+        return joined([days, self._forming_day(stock_code, settled, now)])
 
-    def weekly(self, stock_code: str, last: date, now: datetime) -> list[Bar]:
-        """Weekly bars; the last one ends with ``last``, in the middle of its week."""
-        weeks: dict[tuple[int, int], list[Bar]] = {}
-        for bar in self.daily(stock_code, last, now):
-            weeks.setdefault(bar.opened_at.isocalendar()[:2], []).append(bar)
-        return [Bar.joined(days[0].opened_at, days) for days in weeks.values()]
+    def weekly(self, stock_code: str, last: date, now: datetime) -> Bars:
+        """Weeks; the last one ends with ``last``, in the middle of its week."""
+        days = self.daily(stock_code, last, now)
+        # 1970-01-01 was a Thursday; weeks begin with Monday, in Seoul.
+        return days.grouped((days.opened + 9 * 3600 + 3 * 86_400) // (7 * 86_400))
 
     def minutes(
         self, stock_code: str, minutes: int, last: date, now: datetime
-    ) -> Iterable[list[Bar]]:
-        """Yield the bars of one day after another, newest day first."""
-        days = self._days(stock_code)
-        today = now.astimezone(KST).date()
-        if days is None:
+    ) -> Iterator[Bars]:
+        """Yield the bars of one month after another, newest month first."""
+        if self._days(stock_code) is None:
             return
-        for at in range(self._count(stock_code, min(last, today)) - 1, -1, -1):
-            if days.dates[at] <= today - MINUTE_RETENTION:
-                return
-            bars = self._visible(stock_code, at, now)
-            if bars:
-                yield bars if minutes == 5 else _grouped(bars, minutes)  # noqa: PLR2004
+        today = kst_date(now)
+        day, floor = min(last, today), midnight(today - MINUTE_RETENTION + DAY)
+        while day > kst_date(floor) - DAY * LONGEST_MONTH:
+            bars = self._month(stock_code, day.year, day.month)
+            bars = _visible(bars, self._calendar, now).before(midnight(day + DAY))
+            bars = bars[int(np.searchsorted(bars.opened, int(floor.timestamp()))) :]
+            if len(bars):
+                yield bars.grouped((bars.opened + 9 * 3600) // (60 * minutes))
+            day = day.replace(day=1) - DAY
 
-    def _count(self, stock_code: str, last: date) -> int:
-        days = self._days(stock_code)
-        if days is None:
-            return 0
-        return int(np.searchsorted(np.array(days.dates, "datetime64[D]"), last, "right"))
-
-    def _today(self, stock_code: str, now: datetime) -> Bar | None:
-        today = now.astimezone(KST).date()
-        count = self._count(stock_code, today)
-        days = self._days(stock_code)
-        if days is None or count == 0 or days.dates[count - 1] != today:
-            return None
-        if now.astimezone(KST).time() >= LATE_CANDLE_SEEN:
-            return self._settled_day(stock_code, days, count - 1)
-        opened_at = datetime.combine(today, time.min, KST)
-        bars = self._visible(stock_code, count - 1, now)
-        if bars:
-            return Bar.joined(opened_at, bars)
+    def _forming_day(self, stock_code: str, settled: Bars, now: datetime) -> Bars:
+        """Today so far, nothing before the first trade; a halted stock stands still."""
+        today = kst_date(now)
+        bars = self._month(stock_code, today.year, today.month)
+        bars = _visible(bars, self._calendar, now).before(midnight(today + DAY))
+        begin = int(midnight(today).timestamp())
+        bars = bars[int(np.searchsorted(bars.opened, begin)) :]
+        if len(bars):
+            day = bars.grouped(np.zeros(len(bars), dtype=np.int64))
+            return replace(day, opened=np.array([begin], dtype=np.int64))
+        at = int(np.searchsorted(settled.opened, begin))
+        there = at < len(settled) and settled.opened[at] == begin
         session = self._calendar.session_on(today)
-        halted = days.volumes[count - 1] == 0
-        if halted and session and now >= session.opens_at:
-            close = int(days.closes[count - 1])
-            return Bar(opened_at, close, close, close, close, 0, 0)
-        return None
+        if there and not settled.volume[at] and session and now >= session.opens_at:
+            return settled[at : at + 1]
+        return NOTHING
 
-    def _make_settled_days(self, stock_code: str) -> list[Bar]:
+    def _make_settled(self, stock_code: str, last: date) -> Bars:
+        """Days up to ``last`` as they are reported once they are over."""
+        days = self._days(stock_code)
+        if days is None or not days.dates:
+            return NOTHING
+        turnover = days.volumes * ((days.highs + days.lows + 2 * days.closes) // 4)
+        opened = np.array([int(midnight(day).timestamp()) for day in days.dates])
+        before = np.concatenate((days.opens[:1], days.closes[:-1]))
+        highs, lows, closes = days.highs.copy(), days.lows.copy(), days.closes.copy()
+        volumes = days.volumes.copy()
+        for at, day in enumerate(days.dates):
+            if day < AFTER_MARKET_SINCE or day > last or not volumes[at]:
+                continue
+            prices, lots = self._after(stock_code, day, int(closes[at]))
+            highs[at] = max(highs[at], prices.max())
+            lows[at] = min(lows[at], prices.min())
+            closes[at] = prices[-1]
+            volumes[at] += lots.sum()
+            turnover[at] += (prices[1:] * lots).sum()
+        return Bars(
+            opened, days.opens, highs, lows, closes, volumes, turnover, volumes, before
+        )
+
+    def _make_month(self, stock_code: str, year: int, month: int) -> Bars:
+        """The five-minute bars of one month, after-market included."""
         days = self._days(stock_code)
         if days is None:
-            return []
-        return [self._settled_day(stock_code, days, at) for at in range(len(days.dates))]
+            return NOTHING
+        first = date(year, month, 1)
+        following = (first + DAY * LONGEST_MONTH).replace(day=1)
+        begin, end = bisect_left(days.dates, first), bisect_left(days.dates, following)
+        parts = [
+            self._make_day(stock_code, days, at)
+            for at in range(begin, end)
+            if days.volumes[at]
+        ]
+        return joined(parts) if parts else NOTHING
 
-    def _settled_day(self, stock_code: str, days: Days, at: int) -> Bar:
-        """A day as it is reported once it is over, after-market included."""
+    def _make_day(self, stock_code: str, days: Days, at: int) -> Bars:
         day = days.dates[at]
-        o, h, l, c, v = _values(days, at)  # noqa: E741 - the usual five
-        turnover = v * ((h + l + 2 * c) // 4)
-        if v:
-            prices, shares = self._after_market(stock_code, day, c)
-            h, l = max(h, *prices), min(l, *prices)  # noqa: E741
-            turnover += sum(a * b for a, b in zip(prices[1:], shares, strict=True))
-            c, v = prices[-1], v + sum(shares)
-        return Bar(datetime.combine(day, time.min, KST), o, h, l, c, v, turnover)
-
-    def _visible(self, stock_code: str, at: int, now: datetime) -> list[Bar]:
-        """The five-minute bars of a day that have begun by ``now``."""
-        days = self._days(stock_code)
-        if days is None or days.volumes[at] == 0:
-            return []
-        bars = self._paths(stock_code, at)
-        if days.dates[at] < now.astimezone(KST).date():
-            return bars
-        session = self._session(days.dates[at])
-        late = session.closes_at + FIVE_MINUTES
-        hidden = now.astimezone(KST).time() < LATE_CANDLE_SEEN
-        begun = [bar for bar in bars if bar.opened_at <= now]
-        if hidden:
-            begun = [bar for bar in begun if bar.opened_at != late]
-        if begun and now < begun[-1].opened_at + FIVE_MINUTES:
-            begun[-1] = _forming(begun[-1], now)
-        return begun
-
-    def _session(self, day: date) -> MarketSession:
-        return self._calendar.session_on(day) or MarketSession.regular(day)
-
-    def _make_path(self, stock_code: str, at: int) -> list[Bar]:
-        """The five-minute bars of one day, after-market included."""
-        days = self._days(stock_code)
-        if days is None or days.volumes[at] == 0:
-            return []
-        day, session = days.dates[at], self._session(days.dates[at])
+        session = self._calendar.session_on(day) or MarketSession.regular(day)
         random = seeded(self._seed, stock_code, day)
         slots = (session.closes_at - AUCTION_CALL - session.opens_at) // FIVE_MINUTES
-        opens_at = [session.opens_at + n * FIVE_MINUTES for n in range(slots)]
-        o, h, l, c, volume = _values(days, at)  # noqa: E741 - the usual five
+        o, h, l, c, volume = (  # noqa: E741 - the usual five
+            int(column[at])
+            for column in (days.opens, days.highs, days.lows, days.closes, days.volumes)
+        )
         prices = _bridge(random, o, c, l, h, slots)
         highs = np.maximum(prices[:-1], prices[1:])
         lows = np.minimum(prices[:-1], prices[1:])
         highs[random.integers(slots)] = h
         lows[random.integers(slots)] = l
-        shares = _split(random, volume, slots + 2)
-        bars = [
-            _bar(opens_at[n], prices[n], highs[n], lows[n], prices[n + 1], shares[n])
-            for n in range(slots)
-        ]
+        after, lots = self._after(stock_code, day, c)
         # The closing auction, and the small flat candle that follows it.
-        bars.append(_bar(session.closes_at, c, c, c, c, shares[slots]))
-        late = session.closes_at + FIVE_MINUTES
-        bars.append(_bar(late, c, c, c, c, shares[slots + 1]))
-        bars = [bar for bar in bars if bar.volume]
-        after, lots = self._after_market(stock_code, day, c)
-        return bars + [
-            _bar(opens, a, max(a, b), min(a, b), b, lot)
-            for opens, a, b, lot in zip(
-                self._after_slots(day), after, after[1:], lots, strict=False
+        flat = np.array([c, c])
+        closes = np.concatenate((prices[1:], flat, after[1:]))
+        opens = np.concatenate((prices[:-1], flat, after[:-1]))
+        highs = np.concatenate((highs, flat, np.maximum(after[1:], after[:-1])))
+        lows = np.concatenate((lows, flat, np.minimum(after[1:], after[:-1])))
+        shares = np.concatenate((_split(random, volume, slots + 2), lots))
+        opened = np.concatenate(
+            (
+                int(session.opens_at.timestamp()) + BAR_SECONDS * np.arange(slots),
+                int(session.closes_at.timestamp()) + BAR_SECONDS * np.arange(2),
+                int(_after_opens(session).timestamp())
+                + BAR_SECONDS * np.arange(len(lots)),
             )
-        ]
+        )
+        bars = Bars(
+            opened,
+            opens,
+            highs,
+            lows,
+            closes,
+            shares,
+            shares * ((highs + lows + 2 * closes) // 4),
+            np.cumsum(shares),
+            np.full(len(opened), o),
+        )
+        return bars[shares > 0]
 
-    def _after_slots(self, day: date) -> list[datetime]:
-        """When the bars of the after-market open, half an hour after the auction.
-
-        Nobody knows better for days on which the market closes late.
-        """
-        first = self._session(day).closes_at + FIVE_MINUTES * 6
-        slots = (first + n * FIVE_MINUTES for n in range(AFTER_SLOTS))
-        return [slot for slot in slots if slot.time() < AFTER_CLOSES]
-
-    def _after_market(
-        self, stock_code: str, day: date, close: int
-    ) -> tuple[list[int], list[int]]:
-        """Prices from the close on, one more than there are bars, and their shares."""
+    def _after(self, stock_code: str, day: date, close: int) -> tuple[Array, Array]:
+        """The after-market's prices, from the close on, and one lot for each step."""
         if day < AFTER_MARKET_SINCE:
-            return [close], []
+            return np.array([close]), np.empty(0, dtype=np.int64)
+        session = self._calendar.session_on(day) or MarketSession.regular(day)
+        ends = datetime.combine(day, AFTER_CLOSES, KST)
+        slots = min(AFTER_SLOTS, (ends - _after_opens(session)) // FIVE_MINUTES)
         random = seeded(self._seed, stock_code, day, "after-market")
         reach = max(1, close // 200)
-        end = close + int(random.integers(-reach, reach + 1))
-        slots = len(self._after_slots(day))
-        low, high = max(1, close - reach), close + reach
-        prices = _bridge(random, close, max(1, end), low, high, slots)
-        return prices.tolist(), random.integers(1, 900, slots).tolist()
+        end = max(1, close + int(random.integers(-reach, reach + 1)))
+        prices = _bridge(
+            random, close, end, max(1, close - reach), close + reach, slots
+        )
+        return prices, random.integers(1, 900, slots)
 
 
-def _values(days: Days, at: int) -> tuple[int, int, int, int, int]:
-    columns = (days.opens, days.highs, days.lows, days.closes, days.volumes)
-    o, h, l, c, v = (int(column[at]) for column in columns)  # noqa: E741
-    return o, h, l, c, v
+def _after_opens(session: MarketSession) -> datetime:
+    """Half an hour after the auction; nobody knows better for days that close late."""
+    return session.closes_at + FIVE_MINUTES * 6
 
 
-def _bar(  # noqa: PLR0913 - the usual five, and when
-    opened_at: datetime, o: int, h: int, l: int, c: int, volume: int  # noqa: E741
-) -> Bar:
-    o, h, l, c, volume = int(o), int(h), int(l), int(c), int(volume)  # noqa: E741
-    return Bar(opened_at, o, h, l, c, volume, volume * ((h + l + 2 * c) // 4))
+def _visible(bars: Bars, calendar: Calendar, now: datetime) -> Bars:
+    """Those that have begun by ``now``; the last of them may still be forming."""
+    begun = bars.before(now + timedelta(seconds=1))
+    local = now.astimezone(KST)
+    session = calendar.session_on(local.date())
+    if session and local.time() < LATE_CANDLE_SEEN:
+        late = int((session.closes_at + FIVE_MINUTES).timestamp())
+        begun = begun[begun.opened != late]
+    if not len(begun) or now.timestamp() >= begun.opened[-1] + BAR_SECONDS:
+        return begun
+    return joined([begun[:-1], _forming(begun[-1:], now)])
 
 
-def _bridge(  # noqa: PLR0913 - two ends, two bounds
+def _forming(bar: Bars, now: datetime) -> Bars:
+    """What can be seen of a bar before it is complete."""
+    share = (now.timestamp() - bar.opened) / BAR_SECONDS
+    close = np.rint(bar.open + (bar.close - bar.open) * share).astype(np.int64)
+    if share[0] > 0.5:  # noqa: PLR2004 - half of it is over
+        high, low = bar.high, bar.low
+    else:
+        high, low = np.maximum(bar.open, close), np.minimum(bar.open, close)
+    volume = np.maximum(1, (bar.volume * share).astype(np.int64))
+    return replace(
+        bar,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        turnover=volume * ((high + low + 2 * close) // 4),
+        total=bar.total - bar.volume + volume,
+    )
+
+
+def _bridge(
     random: np.random.Generator, start: int, end: int, low: int, high: int, steps: int
 ) -> Array:
     """``steps`` + 1 prices from ``start`` to ``end`` between ``low`` and ``high``."""
-    walk = np.concatenate(([0.0], np.cumsum(random.normal(0, 1, steps))))
-    walk -= np.linspace(0, walk[-1], steps + 1)
-    swing = max(float(np.abs(walk).max()), 1e-9)
-    line = np.linspace(start, end, steps + 1)
-    prices = np.rint(line + walk / swing * (high - low) / 2)
-    prices = np.clip(prices, low, high).astype(np.int64)
-    prices[0], prices[-1] = start, end
-    return prices
+    line = np.linspace(0.0, 1.0, steps + 1)
+    walk = np.zeros(steps + 1)
+    np.cumsum(random.standard_normal(steps), out=walk[1:])
+    walk -= line * walk[-1]
+    swing = max(float(walk.max()), -float(walk.min()), 1e-9)
+    prices = np.rint(start + line * (end - start) + walk * ((high - low) / 2 / swing))
+    bounded = np.minimum(np.maximum(prices, low), high).astype(np.int64)
+    bounded[0], bounded[-1] = start, end
+    return bounded
 
 
 def _split(random: np.random.Generator, volume: int, parts: int) -> Array:
-    """``volume`` shares in ``parts`` lots, the last of them small."""
-    weights = random.uniform(0.4, 1.6, parts)
-    weights[-2] = 4.0
-    weights[-1] = 0.01
-    edges = np.floor(np.cumsum(weights) / weights.sum() * volume).astype(np.int64)
-    edges[-1] = volume
-    return np.diff(np.concatenate(([0], edges)))
-
-
-def _grouped(bars: list[Bar], minutes: int) -> list[Bar]:
-    groups: dict[datetime, list[Bar]] = {}
-    for bar in bars:
-        past = (bar.opened_at.hour * 60 + bar.opened_at.minute) % minutes
-        groups.setdefault(bar.opened_at - timedelta(minutes=past), []).append(bar)
-    return [Bar.joined(opened_at, group) for opened_at, group in groups.items()]
-
-
-def _forming(bar: Bar, now: datetime) -> Bar:
-    """What can be seen of a bar before it is complete."""
-    share = (now - bar.opened_at) / FIVE_MINUTES
-    close = round(bar.open + (bar.close - bar.open) * share)
-    high, low = max(bar.open, close), min(bar.open, close)
-    if share > 0.5:  # noqa: PLR2004 - half of it is over
-        high, low = bar.high, bar.low
-    volume = max(1, int(bar.volume * share))
-    return _bar(bar.opened_at, bar.open, high, low, close, volume)
+    """``volume`` shares in ``parts`` lots."""
+    weights = 0.4 + 1.2 * random.random(parts)
+    weights[-2:] = AUCTION_WEIGHT, LATE_WEIGHT
+    edges = np.cumsum(weights)
+    bounds = np.zeros(parts + 1, dtype=np.int64)
+    bounds[1:] = edges * (volume / edges[-1])
+    bounds[-1] = volume
+    return np.diff(bounds)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.reference_data import target_stocks
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KOSPI, KOSDAQ, ETF = "0", "10", "8"
 NAMES = {KOSPI: "거래소", KOSDAQ: "코스닥", ETF: "ETF"}

@@ -102,12 +102,12 @@ CREATE UNIQUE INDEX ON quarantine (stock_code, timeframe, md5(raw));
 LEDGER = """
 CREATE TABLE runs (
     run_id       text PRIMARY KEY,
-    message_id   text NOT NULL UNIQUE,
+    message_id   text NOT NULL,
     trigger      jsonb NOT NULL,
     requested_at timestamptz NOT NULL,
     published_at timestamptz
 );
-COMMENT ON TABLE runs IS 'What was asked for, when, and whether its tasks were sent out';
+COMMENT ON TABLE runs IS 'What was asked for, and whether its tasks were sent out';
 
 CREATE TABLE tasks (
     run_id        text NOT NULL REFERENCES runs ON DELETE CASCADE,

@@ -1,0 +1,67 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Where a running `make dev` can be reached.
+STACK := .local/gcloud.env
+
+export ONCE RATE NOW DATA
+
+##@ Run
+
+.PHONY: dev
+dev: $(READY) ## The whole pipeline here, then its first collection (ONCE=1 RATE=off NOW= DATA=)
+	@exec $(BIN)/python -m infra.local.dev
+
+.PHONY: publish
+publish: $(READY) ## Publish a trigger to the running stack: make publish MSG='{"timeframe":"5m"}'
+	@$(BIN)/python -m infra.local.publish '$(MSG)'
+
+.PHONY: backfill
+backfill: $(READY) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAME=1d START=2024-01-01 END=2025-01-01
+	@$(BIN)/python -m infra.local.publish --backfill --stocks '$(STOCKS)' --timeframe '$(TIMEFRAME)' --start '$(START)' --end '$(END)'
+
+.PHONY: psql
+psql: ## Open the running stack's database
+	@source $(STACK) && psql "$$DATABASE_URL"
+
+##@ Check
+
+.PHONY: test
+test: $(READY) ## All tests: unit, integration, end to end
+	$(BIN)/pytest tests
+
+.PHONY: test-unit
+test-unit: $(READY) ## Only the tests without sockets
+	$(BIN)/pytest tests/unit
+
+.PHONY: lint
+lint: $(READY) ## Style, types and which way the arrows point
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Rewrite the code in its style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+##@ Set up
+
+.PHONY: setup
+setup: $(READY) ## Create the virtual environment (every other target does it by itself)
+
+.PHONY: clean
+clean: ## Remove the virtual environment and all local data
+	rm -rf "$$(readlink -f .local/postgres 2>/dev/null || echo .local/postgres)" .local $(VENV) build
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt requirements-dev.txt infra/local/setup.sh
+	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV)
+	@touch $@
