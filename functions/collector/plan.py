@@ -72,7 +72,8 @@ def _first_load(
     timeframe, today = request.timeframe, kst_date(now)
     start = request.start or DEFAULT_DEPTH[timeframe].before(today)
     anchor = _anchor(request, now)
-    if calendar.first_slot(timeframe, start) > min(now, midnight(anchor + DAY)):
+    slot = calendar.first_slot(timeframe, start)
+    if slot > now or slot >= midnight(anchor + DAY):
         return None
     settled = calendar.settled_through(timeframe, now, anchor)
     return Plan(

@@ -104,11 +104,12 @@ class Options:
         source = "simulated"
         if self.base_url:
             parts = urlsplit(self.base_url)
-            source = f"{parts.hostname}_{parts.port or ''}"
+            source = f"{parts.hostname}_{parts.port or ''}".strip("_")
         elif self.data:
             source = f"recorded_{self.data.name}"
         moment = f"_at_{self.moment.astimezone(KST):%Y%m%dt%H%M}" if self.moment else ""
-        return re.sub(r"[^a-z0-9]+", "_", f"{source}{moment}".lower())[:60]
+        name = f"{source}{moment}".lower()
+        return re.sub(r"[^a-z0-9]+", "_", name).strip("_")[:60]
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -9,7 +9,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from shared.candles import Timeframe
-from shared.database.engine import autocommit
+from shared.database.engine import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,10 @@ COUNT = text("""
            count(*) FILTER (WHERE state = 'dead') AS dead,
            sum(inserted + updated + unchanged) AS candles,
            sum(requests) AS requests,
+           coalesce(extract(epoch FROM min(started_at)), 0)::float8 AS began,
            coalesce(extract(epoch FROM
                CASE WHEN bool_and(finished_at IS NOT NULL) THEN max(finished_at)
-                    ELSE clock_timestamp() END - min(started_at)), 0)::float8 AS seconds
+                    ELSE clock_timestamp() END), 0)::float8 AS ended
     FROM tasks WHERE run_id = ANY(:run_ids)
     GROUP BY timeframe
 """)
@@ -41,7 +42,7 @@ MISSING = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The tasks of one timeframe, counted; ``seconds`` is how long they have taken."""
+    """The tasks of one timeframe, counted; times are in seconds since 1970."""
 
     timeframe: str
     tasks: int
@@ -50,7 +51,8 @@ class Progress:
     dead: int
     candles: int
     requests: int
-    seconds: float
+    began: float
+    ended: float
 
     @property
     def finished(self) -> bool:
@@ -58,14 +60,22 @@ class Progress:
         return self.done + self.no_data + self.dead == self.tasks
 
     @property
-    def requests_per_second(self) -> float:
-        """Requests to the broker in a second, on average."""
-        return self.requests / self.seconds if self.seconds else 0.0
+    def seconds(self) -> float:
+        """How long they have taken so far."""
+        return self.ended - self.began if self.began else 0.0
+
+
+def requests_per_second(rows: Sequence[Progress]) -> float:
+    """Requests to the broker in a second, on average over all ``rows``."""
+    began = min((row.began for row in rows if row.began), default=0.0)
+    ended = max((row.ended for row in rows if row.began), default=0.0)
+    requests = sum(row.requests for row in rows)
+    return requests / (ended - began) if ended > began else 0.0
 
 
 def read(engine: Engine, run_ids: Sequence[str]) -> list[Progress]:
     """Count the tasks of some runs, in the order of the timeframes."""
-    with autocommit(engine) as connection:
+    with transaction(engine) as connection:
         rows = connection.execute(COUNT, {"run_ids": list(run_ids)}).mappings().all()
     found = {row["timeframe"]: Progress(**row) for row in rows}
     return [found[timeframe] for timeframe in Timeframe if timeframe in found]
@@ -73,7 +83,7 @@ def read(engine: Engine, run_ids: Sequence[str]) -> list[Progress]:
 
 def missing(engine: Engine, run_ids: Sequence[str]) -> list[str]:
     """One line for each listed stock's series that was not collected."""
-    with autocommit(engine) as connection:
+    with transaction(engine) as connection:
         rows = connection.execute(MISSING, {"run_ids": list(run_ids)}).all()
     return [f"{row[0]} {row[1]}: {row[2]} {row[3] or ''}".rstrip() for row in rows]
 
@@ -95,13 +105,11 @@ def table(rows: Sequence[Progress], limit: float | None, title: str) -> Table:
             f"{row.candles:,}",
             f"{row.requests:,}",
             f"{row.seconds:.1f}",
-            f"{row.requests_per_second:.2f}",
+            f"{requests_per_second([row]):.2f}",
             f"{limit:g}" if limit else "off",
         )
     minutes = [row for row in rows if Timeframe(row.timeframe).minutes]
     if len(minutes) > 1:
-        total = sum(row.requests for row in minutes)
-        seconds = max(row.seconds for row in minutes)
-        rate = total / seconds if seconds else 0.0
+        rate = requests_per_second(minutes)
         drawn.caption = f"minutes share one limit: {rate:.2f} requests/s"
     return drawn

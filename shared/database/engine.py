@@ -120,27 +120,16 @@ def _send_at_once(connection: Any, _record: object) -> None:  # noqa: ANN401
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, committed at the end.
+    """One transaction, committed at the end; single statements need one as well.
+
+    SQLAlchemy's AUTOCOMMIT must not be used here: the pool's ping leaves pg8000 in a
+    transaction, in which the statement would be lost without a word.
 
     Raises:
         DatabaseUnavailable: If PostgreSQL cannot be reached or gave up for a reason
             that passes.
     """
     with _translated(), engine.begin() as connection:
-        yield connection
-
-
-@contextmanager
-def autocommit(engine: Engine) -> Iterator[Connection]:
-    """A connection on which every statement stands for itself.
-
-    Raises:
-        DatabaseUnavailable: See ``transaction``.
-    """
-    with (
-        _translated(),
-        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-    ):
         yield connection
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from shared.database.engine import autocommit, transaction
+from shared.database.engine import transaction
 from shared.errors import (
     AttemptsExhausted,
     Busy,
@@ -144,7 +144,7 @@ class Ledger:
 
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are with Pub/Sub."""
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             connection.execute(PUBLISHED, {"run_id": run_id})
 
     @contextmanager
@@ -183,7 +183,7 @@ class Ledger:
             "seconds": LEASE_SECONDS,
             "requests": attempt.requests,
         }
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             kept = connection.execute(KEEP, _key(attempt.request) | lease).scalar()
         if not kept:
             message = f"another attempt took over {attempt.request.stock_code}"

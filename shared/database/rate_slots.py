@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from shared.database.engine import autocommit
+from shared.database.engine import transaction
 from shared.errors import Busy
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RateSlots:
         """
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         limits = {"interval": self._interval, "max_wait": self._max_wait}
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             seconds = connection.execute(RESERVE, slot | limits).scalar()
         if seconds is None:
             message = f"more than {self._max_wait:.0f} s of {api_id} requests wait"
@@ -72,7 +72,7 @@ class RateSlots:
     def slow_down(self, app_key_id: str, api_id: str) -> None:
         """Let everybody pause: the broker counted too many requests."""
         slot = {"app_key_id": app_key_id, "api_id": api_id}
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             connection.execute(POSTPONE, slot | {"penalty": PENALTY_SECONDS})
 
 

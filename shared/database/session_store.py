@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from shared.database.engine import autocommit, transaction
+from shared.database.engine import transaction
 from shared.sessions import Calendar, MarketSession
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SessionStore:
         with self._lock:
             stale = self._monotonic() - self._read_at > FRESH_SECONDS
             if self._calendar is None or stale:
-                with autocommit(self._engine) as connection:
+                with transaction(self._engine) as connection:
                     rows = connection.execute(READ).all()
                 self._calendar = Calendar(MarketSession(*row) for row in rows)
                 self._read_at = self._monotonic()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from shared.database.engine import autocommit, transaction
+from shared.database.engine import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +40,12 @@ class StockStore:
 
     def targets(self) -> list[str]:
         """Codes of the target stocks, in order; delisted ones among them."""
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             return list(connection.execute(TARGETS).scalars())
 
     def listed(self) -> list[str]:
         """Codes of all listed stocks, in order."""
-        with autocommit(self._engine) as connection:
+        with transaction(self._engine) as connection:
             return list(connection.execute(LISTED).scalars())
 
     def upsert_all(self, stocks: Sequence[Stock]) -> int:

@@ -1,0 +1,20 @@
+"""Unit tests open no socket and never sleep."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets(socket_disabled):
+    return socket_disabled
+
+
+@pytest.fixture(autouse=True)
+def _no_sleep(monkeypatch):
+    def refuse(seconds):
+        pytest.fail(f"a unit test slept {seconds} s")
+
+    monkeypatch.setattr(time, "sleep", refuse)

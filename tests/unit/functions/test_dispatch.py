@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from functions.dispatcher.dispatch import dispatch
+from shared.errors import MalformedMessage, PublishFailed
+from shared.messages import CollectRequest
+from tests.builders import day, kst
+
+NOW = kst("2026-11-20 10:30")
+
+
+class FakeStocks:
+    def __init__(self, targets=("000660", "005930"), listed=("000660", "005930", "0001A0")):
+        self._targets, self._listed = list(targets), list(listed)
+
+    def targets(self):
+        return self._targets
+
+    def listed(self):
+        return self._listed
+
+
+class FakeRuns:
+    """Remembers runs and what is left to publish, and in which order it all happened."""
+
+    def __init__(self):
+        self.runs = {}
+        self.published = set()
+        self.history = []
+
+    def open_run(self, run_id, message_id, trigger, requests, now):
+        self.history.append("opened")
+        self.runs.setdefault(run_id, [request.to_bytes() for request in requests])
+        return [] if run_id in self.published else self.runs[run_id]
+
+    def mark_published(self, run_id):
+        self.history.append("marked")
+        self.published.add(run_id)
+
+
+class Topic:
+    def __init__(self, runs, *, broken=False):
+        self.messages, self.runs, self.broken = [], runs, broken
+
+    def __call__(self, messages, run_id):
+        self.runs.history.append("published")
+        if self.broken:
+            raise PublishFailed("collect")
+        self.messages.extend(messages)
+
+
+def run(trigger, runs=None, stocks=None, topic=None):
+    runs = runs or FakeRuns()
+    topic = topic or Topic(runs)
+    data = trigger if isinstance(trigger, bytes) else json.dumps(trigger).encode()
+    outcome = dispatch(
+        "run-1", "42", data, stocks or FakeStocks(), runs, topic, NOW
+    )
+    return outcome, [CollectRequest.from_bytes(data) for data in topic.messages], runs
+
+
+def test_a_tick_asks_for_every_target_once():
+    outcome, requests, _ = run({"timeframe": "5m"})
+
+    assert [(r.stock_code, r.timeframe.value) for r in requests] == [
+        ("000660", "5m"),
+        ("005930", "5m"),
+    ]
+    assert outcome.published == 2
+    assert {r.run_id for r in requests} == {"run-1"}
+
+
+def test_a_run_is_in_the_ledger_before_anything_is_published():
+    _, _, runs = run({"timeframe": "5m"})
+
+    assert runs.history == ["opened", "published", "marked"]
+
+
+def test_several_timeframes_make_one_run():
+    _, requests, _ = run({"timeframes": ["1d", "1w"]})
+
+    assert len(requests) == 4
+
+
+def test_a_redelivered_trigger_publishes_nothing():
+    runs = FakeRuns()
+    run({"timeframe": "5m"}, runs)
+
+    outcome, requests, _ = run({"timeframe": "5m"}, runs)
+
+    assert (outcome.published, requests) == (0, [])
+
+
+def test_a_crash_before_publishing_is_made_good_by_the_redelivery():
+    runs = FakeRuns()
+    with pytest.raises(PublishFailed):
+        run({"timeframe": "5m"}, runs, topic=Topic(runs, broken=True))
+
+    outcome, _, _ = run({"timeframe": "5m"}, runs)
+
+    assert outcome.published == 2
+
+
+def test_a_backfill_carries_its_range():
+    _, requests, _ = run(
+        {
+            "timeframe": "1d",
+            "mode": "backfill",
+            "stocks": ["035720"],
+            "start": "2024-01-01",
+            "end": "2025-01-01",
+        }
+    )
+
+    (request,) = requests
+    assert (request.start, request.end) == (day("2024-01-01"), day("2025-01-01"))
+    assert request.mode.value == "backfill"
+
+
+def test_a_period_becomes_a_start():
+    _, requests, _ = run({"timeframe": "1d", "period": "30d"})
+
+    assert {request.start for request in requests} == {day("2026-10-21")}
+
+
+def test_the_whole_market_can_be_asked_for():
+    _, requests, _ = run({"timeframe": "1d", "stocks": "all"})
+
+    assert len(requests) == 3
+
+
+def test_a_malformed_trigger_leaves_no_trace():
+    runs = FakeRuns()
+
+    with pytest.raises(MalformedMessage):
+        run({"timeframe": "5m", "stock": ["005930"]}, runs)
+
+    assert runs.history == []
+
+
+def test_no_targets_is_an_error_and_not_an_empty_run():
+    with pytest.raises(MalformedMessage, match="load them first"):
+        run({"timeframe": "5m"}, stocks=FakeStocks(targets=()))

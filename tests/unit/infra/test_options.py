@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from infra.local.options import Options
+from shared.errors import ConfigError
+from tests.builders import kst
+
+NOW = kst("2026-11-24 08:00")
+KEYS = {"KIWOOM_APP_KEY": "key", "KIWOOM_SECRET_KEY": "top-secret"}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(environ=None, env_file=""):
+        path = tmp_path / ".env"
+        path.write_text(env_file, encoding="utf-8")
+        return Options.from_env(environ or {}, NOW, path)
+
+    return read
+
+
+def test_nobody_needs_an_account(read):
+    options = read()
+
+    assert options.base_url is None
+    assert options.database_url is None
+    assert options.limited
+    assert options.database_name == "simulated"
+
+
+def test_real_keys_mean_the_real_broker(read):
+    options = read(KEYS)
+
+    assert options.base_url == "https://api.kiwoom.com"
+    assert options.database_name == "api_kiwoom_com"
+    assert "top-secret" not in repr(options)
+
+
+def test_the_mock_host_has_a_database_of_its_own(read):
+    options = read(KEYS | {"KIWOOM_MODE": "mock"})
+
+    assert options.base_url == "https://mockapi.kiwoom.com"
+    assert options.database_name == "mockapi_kiwoom_com"
+
+
+def test_the_file_is_read_and_the_environment_wins(read):
+    options = read({"RATE": "off"}, "RATE=on\nKIWOOM_MODE=mock\n")
+
+    assert not options.limited
+    assert options.mode == "mock"
+
+
+def test_another_broker_can_stand_in(read):
+    options = read(KEYS | {"KIWOOM_BASE_URL": "http://127.0.0.1:8099"})
+
+    assert options.base_url == "http://127.0.0.1:8099"
+    assert options.database_name == "127_0_0_1_8099"
+
+
+def test_a_moment_is_a_time_in_seoul(read):
+    options = read({"NOW": "2026-11-20T10:30"})
+
+    assert options.moment == kst("2026-11-20 10:30")
+    assert options.clock_offset == -timedelta(days=3, hours=21, minutes=30)
+    assert options.database_name == "simulated_at_20261120t1030"
+
+
+@pytest.mark.parametrize(
+    ("environ", "remedy"),
+    [
+        ({"KIWOOM_MODE": "paper"}, "KIWOOM_MODE must be real or mock"),
+        ({"RATE": "slow"}, "RATE must be on or off"),
+        ({"NOW": "10:30"}, "NOW must be a time in Seoul such as 2026-11-20T10:30"),
+        ({"KIWOOM_APP_KEY": "key"}, "KIWOOM_SECRET_KEY is missing"),
+        ({"KIWOOM_SECRET_KEY": "s"}, "KIWOOM_APP_KEY is missing"),
+        ({"KIWOOM_BASE_URL": "http://x"}, "needs KIWOOM_APP_KEY"),
+        ({"DATA": "/nowhere"}, "DATA must be a folder"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_the_remedy(read, environ, remedy):
+    with pytest.raises(ConfigError, match=remedy):
+        read(environ)

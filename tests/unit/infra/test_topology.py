@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cronsim import CronSim
+
+from infra.topology import load
+from shared.candles import Timeframe
+from shared.messages import Trigger
+from tests.builders import kst
+
+TOPOLOGY = load()
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_function_has_its_folder_and_entry_point():
+    for function in TOPOLOGY.functions.values():
+        main = ROOT / "functions" / function.name / "main.py"
+        assert f"def {function.entry_point}(" in main.read_text(encoding="utf-8")
+
+
+def test_every_folder_of_functions_is_declared():
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/main.py")}
+
+    assert folders == TOPOLOGY.functions.keys()
+
+
+def test_everything_points_to_something_that_exists():
+    for subscription in TOPOLOGY.subscriptions.values():
+        assert subscription.topic in TOPOLOGY.topics
+        assert subscription.dead_letter_topic in TOPOLOGY.topics
+        assert subscription.function in TOPOLOGY.functions
+    for schedule in TOPOLOGY.schedules.values():
+        assert schedule.topic in TOPOLOGY.topics
+    for function in TOPOLOGY.functions.values():
+        for name, value in function.environment.items():
+            if name.endswith("_TOPIC"):
+                assert value in TOPOLOGY.topics
+
+
+def test_every_topic_is_listened_to():
+    heard = {s.topic for s in TOPOLOGY.subscriptions.values()}
+    heard |= {s.topic for s in TOPOLOGY.dead_letter_subscriptions.values()}
+
+    assert heard == TOPOLOGY.topics.keys()
+
+
+def test_a_function_ends_before_its_message_is_delivered_again():
+    for subscription in TOPOLOGY.subscriptions.values():
+        function = TOPOLOGY.functions[subscription.function]
+        assert function.timeout_seconds < subscription.ack_deadline_seconds <= 600
+
+
+def test_pubsub_accepts_the_numbers():
+    for subscription in TOPOLOGY.subscriptions.values():
+        assert 5 <= subscription.max_delivery_attempts <= 100
+        assert (
+            0
+            <= subscription.minimum_backoff_seconds
+            <= subscription.maximum_backoff_seconds
+            <= 600
+        )
+
+
+def test_every_trigger_that_is_scheduled_is_accepted():
+    triggers = [s for s in TOPOLOGY.schedules.values() if s.topic == "triggers"]
+    asked = {
+        timeframe
+        for schedule in triggers
+        for timeframe in Trigger.from_bytes(
+            json.dumps(schedule.payload).encode()
+        ).timeframes
+    }
+
+    assert asked == set(Timeframe)
+
+
+@pytest.mark.parametrize("timeframe", list(Timeframe))
+def test_every_timeframe_is_collected_after_its_day_has_settled(timeframe):
+    settles, midnight = kst("2026-11-20 20:30"), kst("2026-11-21")
+    firings = [
+        next(CronSim(schedule.cron, settles))
+        for schedule in TOPOLOGY.schedules.values()
+        if schedule.payload.get("timeframe") == timeframe
+    ]
+
+    assert min(firings) < midnight
+
+
+def test_no_schedule_has_an_empty_payload():
+    # A message without data is refused by the framework, for ever.
+    assert all(schedule.payload for schedule in TOPOLOGY.schedules.values())
+
+
+def test_times_are_those_of_seoul():
+    assert TOPOLOGY.time_zone == "Asia/Seoul"
+
+
+def test_a_field_too_many_is_named(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "time_zone: Asia/Seoul\ntopics: {}\nsubscriptions: {}\n"
+        "dead_letter_subscriptions: {}\nschedules: {}\n"
+        "functions: {f: {entry_points: x}}\n",
+        encoding="utf-8",
+    )
+
+    with pytest.raises(TypeError, match="entry_points"):
+        load(path)
+
+

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shared.errors import KiwoomRejected, KiwoomUnavailable, MalformedResponse
+from shared.kiwoom.auth import TokenIssuer
+from shared.kiwoom.client import new_session
+from shared.tokens import fingerprint
+from tests.builders import kst
+from tests.fakes import FakeWire, refusal, reply
+
+GOOD = {
+    "expires_dt": "20261121083713",
+    "token_type": "bearer",
+    "token": "top-secret-token",
+    "return_code": 0,
+    "return_msg": "정상적으로 처리되었습니다",
+}
+
+
+def issue(answer):
+    wire = FakeWire(answer)
+    http = new_session()
+    http.mount("https://", wire)
+    issuer = TokenIssuer(http, "https://api.kiwoom.com")
+    return issuer.issue("app-key", "app-secret"), wire.requests[0]
+
+
+def test_a_token_expires_at_a_time_in_seoul():
+    token, _ = issue(reply(GOOD))
+
+    assert token.value == "top-secret-token"
+    assert token.expires_at == kst("2026-11-21 08:37:13")
+    assert token.app_key_id == fingerprint("app-key")
+
+
+def test_the_body_has_the_documented_names(documented):
+    _, request = issue(reply(GOOD))
+
+    sent = json.loads(request.body)
+    assert sent.keys() == set(documented["au10001"]["required"])
+    assert request.path_url == documented["au10001"]["path"]
+    assert {"token", "expires_dt"} <= set(documented["au10001"]["response"])
+
+
+@pytest.mark.parametrize("code", ["8001", "8050", "8030"])
+def test_wrong_keys_and_addresses_are_told_with_the_brokers_words(code):
+    with pytest.raises(KiwoomRejected, match=f"{code}: .*지정단말기") as refused:
+        issue(refusal(code, "지정단말기"))
+
+    assert refused.value.error_code == f"kiwoom_{code}"
+    assert "app-secret" not in str(refused.value)
+
+
+def test_a_firewall_may_let_us_through_later():
+    with pytest.raises(KiwoomUnavailable):
+        issue((b"<html>", 403, {}))
+
+
+@pytest.mark.parametrize("missing", ["token", "expires_dt"])
+def test_an_answer_without_a_token_is_broken_and_not_repeated(missing):
+    answer = {name: value for name, value in GOOD.items() if name != missing}
+
+    with pytest.raises(MalformedResponse) as refused:
+        issue(reply(answer))
+
+    assert "top-secret" not in str(refused.value)
