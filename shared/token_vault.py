@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.api_core.exceptions import (
@@ -12,6 +12,7 @@ from google.api_core.exceptions import (
     NotFound,
     PermissionDenied,
 )
+from google.api_core.retry import Retry, if_transient_error
 from google.cloud.secretmanager_v1 import (
     SecretManagerServiceClient,
     SecretPayload,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from shared.clock import Clock
     from shared.settings import SecretSettings
 
-RPC_SECONDS = 10
+RPC_SECONDS = 10.0
 
 
 def new_client(settings: SecretSettings) -> SecretManagerServiceClient:
@@ -43,10 +44,20 @@ def new_client(settings: SecretSettings) -> SecretManagerServiceClient:
 class Secrets:
     """Reads secrets and adds versions."""
 
-    def __init__(self, client: SecretManagerServiceClient, project: str) -> None:
-        """Use the secrets of ``project``."""
+    def __init__(
+        self,
+        client: SecretManagerServiceClient,
+        project: str,
+        seconds: float = RPC_SECONDS,
+    ) -> None:
+        """Use the secrets of ``project``; try each call for so many ``seconds``."""
         self._client = client
         self._project = project
+        # The client's own retries go on for a minute, which no push waits for.
+        self._limits: dict[str, Any] = {
+            "timeout": seconds,
+            "retry": Retry(predicate=if_transient_error, timeout=seconds),
+        }
 
     def read(self, secret: str) -> tuple[bytes, str]:
         """Return the newest version's payload and name.
@@ -57,7 +68,7 @@ class Secrets:
         """
         name = f"projects/{self._project}/secrets/{secret}/versions/latest"
         try:
-            version = self._client.access_secret_version(name=name, timeout=RPC_SECONDS)
+            version = self._client.access_secret_version(name=name, **self._limits)
         except (NotFound, FailedPrecondition) as error:
             state = (
                 "missing" if isinstance(error, NotFound) else "disabled or destroyed"
@@ -85,7 +96,7 @@ class Secrets:
         parent = f"projects/{self._project}/secrets/{secret}"
         try:
             version = self._client.add_secret_version(
-                parent=parent, payload=SecretPayload(data=payload), timeout=RPC_SECONDS
+                parent=parent, payload=SecretPayload(data=payload), **self._limits
             )
             self._destroy_older(parent, version.name)
         except (NotFound, PermissionDenied):
@@ -97,13 +108,11 @@ class Secrets:
         return version.name
 
     def _destroy_older(self, parent: str, newest: str) -> None:
-        versions = self._client.list_secret_versions(parent=parent, timeout=RPC_SECONDS)
+        versions = self._client.list_secret_versions(parent=parent, **self._limits)
         for version in versions:
             destroyed = version.state == SecretVersion.State.DESTROYED
             if version.name != newest and not destroyed:
-                self._client.destroy_secret_version(
-                    name=version.name, timeout=RPC_SECONDS
-                )
+                self._client.destroy_secret_version(name=version.name, **self._limits)
 
 
 class TokenVault:

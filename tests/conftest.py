@@ -11,6 +11,6 @@ DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session")
-def documented() -> dict:
+def documented():
     """The names that the broker documents for each of its calls."""
     return json.loads((DATA / "kiwoom_fields.json").read_text(encoding="utf-8"))

@@ -8,16 +8,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import BaseAdapter
 
 from shared.errors import Busy, PipelineError
-from shared.messages import CollectRequest
 from shared.series import Attempt, Counts, Harvest, Series
 from shared.sessions import KST, Calendar
 from shared.tokens import AccessToken
 from tests.builders import CALENDAR, kst
+
+if TYPE_CHECKING:
+    from shared.candles import Candle, RejectedRow
+    from shared.messages import CollectRequest
 
 TOKEN = AccessToken(
     value="top-secret-token",
@@ -45,7 +49,9 @@ class FakeWire(BaseAdapter):
         response = requests.Response()
         response.status_code = status
         response.headers.update(headers)
-        response.raw = BytesIO(body if isinstance(body, bytes) else json.dumps(body).encode())
+        response.raw = BytesIO(
+            body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
         response.request = request
         response.url = request.url
         return response
@@ -56,7 +62,11 @@ class FakeWire(BaseAdapter):
 
 def reply(body, status=200, **headers):
     """An answer of the broker; header names have underscores here."""
-    return body, status, {name.replace("_", "-"): text for name, text in headers.items()}
+    return (
+        body,
+        status,
+        {name.replace("_", "-"): text for name, text in headers.items()},
+    )
 
 
 def rows_reply(name, rows, next_key=""):
@@ -111,8 +121,8 @@ class FakeMeter:
 
 @dataclass(frozen=True)
 class FakePage:
-    candles: tuple = ()
-    rejected: tuple = ()
+    candles: tuple[Candle, ...] = ()
+    rejected: tuple[RejectedRow, ...] = ()
     blank: bool = False
     last: bool = False
 
@@ -121,7 +131,9 @@ class FakeSource:
     """Pages from a list of candles, as the broker would cut them."""
 
     def __init__(self, candles=(), page_size=3, *, blank=False, fails_on_page=None):
-        self.candles = sorted(candles, key=lambda candle: candle.opened_at, reverse=True)
+        self.candles = sorted(
+            candles, key=lambda candle: candle.opened_at, reverse=True
+        )
         self.page_size = page_size
         self.blank = blank
         self.fails_on_page = fails_on_page
@@ -160,7 +172,7 @@ class FakeLedger:
     listed: bool = True
     finished: bool = False
     busy: bool = False
-    errors: list = field(default_factory=list)
+    errors: list[PipelineError] = field(default_factory=list)
     kept: int = 0
 
     @contextmanager

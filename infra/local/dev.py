@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,12 @@ from shared.token_vault import Secrets, TokenVault, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from rich.table import Table
 
-DIRECTORY = ROOT / ".local"
+DIRECTORY = Path(os.environ.get("LOCAL_DIRECTORY") or ROOT / ".local")
 GCLOUD = DIRECTORY / "gcloud.env"
-TOKEN_SECONDS = 60
+TOKEN_SECONDS = float(os.environ.get("TOKEN_SECONDS") or 60)
 # Nothing at all finished for so long: something is broken, and waiting hides it.
 STANDSTILL_SECONDS = 600
 
@@ -172,7 +172,7 @@ def _limit(stack: Stack) -> float | None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Keep a second stack away from the same data."""
-    DIRECTORY.mkdir(exist_ok=True)
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
     with (DIRECTORY / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -78,7 +78,7 @@ class Postgres:
         """The URL of a database of this server."""
         return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
 
-    def create(self, database: str) -> str:
+    def create(self, database: str, template: str = "template1") -> str:
         """Create the database unless it exists; return its URL."""
         engine = self._admin()
         with engine.connect() as connection:
@@ -87,7 +87,9 @@ class Postgres:
                 {"name": database},
             ).first()
             if exists is None:
-                connection.exec_driver_sql(f'CREATE DATABASE "{database}"')
+                connection.exec_driver_sql(
+                    f'CREATE DATABASE "{database}" TEMPLATE "{template}"'
+                )
         engine.dispose()
         return self.url(database)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Timer
 from typing import TYPE_CHECKING
 
 import requests
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
     from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
     from google.cloud.pubsub_v1.subscriber.message import Message
 
+    from infra.topology import PushSubscription
+
 # What Pub/Sub takes as an acknowledgement.
 ACKNOWLEDGED = {102, 200, 201, 202, 204}
 CONNECT_SECONDS = 5
+MESSAGES_HELD = 1000
 
 log = logging.getLogger(__name__)
 
@@ -29,32 +34,33 @@ class Relay:
     def __init__(
         self,
         project: str,
-        subscription: str,
+        subscription: PushSubscription,
         endpoint: str,
         *,
         at_once: int,
-        seconds: int,
     ) -> None:
-        """Post to ``endpoint``, so many messages ``at_once``, each for ``seconds``."""
-        self._path = f"projects/{project}/subscriptions/{subscription}"
+        """Post to ``endpoint``, so many messages ``at_once``."""
+        self._path = f"projects/{project}/subscriptions/{subscription.name}"
+        self._subscription = subscription
         self._endpoint = endpoint
         self._at_once = at_once
-        self._seconds = seconds
         self._http = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=at_once)
         self._http.mount("http://", adapter)
         self._subscriber = pubsub_v1.SubscriberClient()
         self._pull: StreamingPullFuture | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._refusals: Counter[str] = Counter()
+        self._waiting: set[Timer] = set()
 
     def start(self) -> None:
         """Deliver from now on."""
-        self._pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="relay")
+        pool = ThreadPoolExecutor(self._at_once, thread_name_prefix="relay")
         self._pull = self._subscriber.subscribe(
             self._path,
             callback=self._deliver,
-            flow_control=FlowControl(max_messages=self._at_once),
-            scheduler=ThreadScheduler(self._pool),
+            # More than are posted at once: some only wait for their next try.
+            flow_control=FlowControl(max_messages=MESSAGES_HELD),
+            scheduler=ThreadScheduler(pool),
             await_callbacks_on_shutdown=False,
         )
 
@@ -63,6 +69,8 @@ class Relay:
         if self._pull is not None:
             self._pull.cancel()
             self._pull.result()
+        for timer in self._waiting:
+            timer.cancel()
         self._subscriber.close()
         self._http.close()
 
@@ -78,15 +86,29 @@ class Relay:
             "subscription": self._path,
             "deliveryAttempt": message.delivery_attempt,
         }
+        seconds = self._subscription.ack_deadline_seconds
         try:
             reply = self._http.post(
-                self._endpoint, json=push, timeout=(CONNECT_SECONDS, self._seconds)
+                self._endpoint, json=push, timeout=(CONNECT_SECONDS, seconds)
             )
         except requests.RequestException as error:
             log.warning("%s does not answer: %s", self._endpoint, type(error).__name__)
-            message.nack()
+            self._try_later(message)
             return
         if reply.status_code in ACKNOWLEDGED:
             message.ack()
         else:
-            message.nack()
+            self._try_later(message)
+
+    def _try_later(self, message: Message) -> None:
+        """Give it back after the back-off, which the emulator keeps for pushes only."""
+        self._refusals[message.message_id] += 1
+        doubled = 2 ** (self._refusals[message.message_id] - 1)
+        seconds = min(
+            self._subscription.minimum_backoff_seconds * doubled,
+            self._subscription.maximum_backoff_seconds,
+        )
+        timer = Timer(seconds, message.nack)
+        timer.daemon = True
+        self._waiting.add(timer)
+        timer.start()

@@ -94,6 +94,11 @@ class SecretManager:
         with self._lock:
             return len(self._secrets[secret].versions)
 
+    def newest(self, secret: str) -> bytes:
+        """The payload of a secret's newest version."""
+        with self._lock:
+            return self._secrets[secret].versions[-1].payload
+
     def _find(self, name: str, context: grpc.ServicerContext) -> _Secret:
         parts = name.split("/")
         found = self._secrets.get(parts[3]) if parts[1] == self._project else None

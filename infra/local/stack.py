@@ -228,13 +228,7 @@ class Stack:
             endpoint = topics.push_endpoint(
                 self.ports[function.name], PROJECT, subscription.topic
             )
-            relay = Relay(
-                PROJECT,
-                name,
-                endpoint,
-                at_once=function.concurrency,
-                seconds=function.timeout_seconds,
-            )
+            relay = Relay(PROJECT, subscription, endpoint, at_once=function.concurrency)
             relay.start()
             self._running.callback(relay.stop)
 

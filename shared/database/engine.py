@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import struct
 from contextlib import contextmanager
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import TYPE_CHECKING, Any
 
+import pg8000
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.errors import ConfigError, DatabaseUnavailable
@@ -39,6 +41,7 @@ def new_engine(settings: DatabaseSettings) -> Engine:
     """
     engine = _by_url(settings) if settings.url else _by_connector(settings)
     event.listen(engine, "connect", _send_at_once)
+    event.listen(engine, "checkout", _ping)
     # A connection that the server closed is replaced before it is used; SQLAlchemy
     # logs the harmless farewell as an error with a traceback.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
@@ -51,7 +54,6 @@ def _pool(settings: DatabaseSettings) -> dict[str, Any]:
         "max_overflow": 0,
         "pool_timeout": CHECKOUT_SECONDS,
         "pool_recycle": RECYCLE_SECONDS,
-        "pool_pre_ping": True,
     }
 
 
@@ -118,12 +120,23 @@ def _send_at_once(connection: Any, _record: object) -> None:  # noqa: ANN401
             return
 
 
+def _ping(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401
+    """Let the pool replace a connection that the server has closed.
+
+    The pool's own ping does not know pg8000's errors of a broken socket, and leaves
+    a transaction open, in which a later AUTOCOMMIT statement would be lost.
+    """
+    try:
+        connection.autocommit = True
+        connection.cursor().execute("SELECT 1")
+        connection.autocommit = False
+    except (pg8000.Error, OSError, struct.error) as error:
+        raise DisconnectionError from error
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction, committed at the end; single statements need one as well.
-
-    SQLAlchemy's AUTOCOMMIT must not be used here: the pool's ping leaves pg8000 in a
-    transaction, in which the statement would be lost without a word.
+    """One transaction, committed at the end.
 
     Raises:
         DatabaseUnavailable: If PostgreSQL cannot be reached or gave up for a reason

@@ -53,10 +53,11 @@ PUBLISHED = text("""
     UPDATE runs SET published_at = clock_timestamp()
     WHERE run_id = :run_id AND published_at IS NULL
 """)
-LOCK_TASK = text("""
-    SELECT state, requests FROM tasks
+# Rows are always locked in this order, series before task: no two attempts can wait
+# for each other.
+READ_TASK = text("""
+    SELECT state FROM tasks
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
-    FOR UPDATE
 """)
 LEASE = text("""
     INSERT INTO series (stock_code, timeframe, leased_by, leased_until)
@@ -72,6 +73,8 @@ BEGIN = text("""
     SET state = 'running', attempts = attempts + 1,
         started_at = coalesce(started_at, clock_timestamp())
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+      AND state NOT IN ('done', 'no_data', 'dead')
+    RETURNING requests
 """)
 IS_LISTED = text("SELECT listed FROM stocks WHERE stock_code = :stock_code")
 KEEP = text("""
@@ -84,7 +87,7 @@ KEEP = text("""
     ), noted AS (
         UPDATE tasks SET requests = :requests
         WHERE run_id = :run_id AND stock_code = :stock_code
-          AND timeframe = :timeframe
+          AND timeframe = :timeframe AND EXISTS (SELECT FROM kept)
     )
     SELECT count(*) FROM kept
 """)
@@ -192,7 +195,7 @@ class Ledger:
     def _begin(self, request: CollectRequest) -> Attempt | None:
         key, owner = _key(request), uuid.uuid4().hex
         with transaction(self._engine) as connection:
-            task = connection.execute(LOCK_TASK, key).first()
+            task = connection.execute(READ_TASK, key).first()
             if task is None:
                 message = f"the ledger has no task {request.run_id}"
                 message += f" {request.stock_code} {request.timeframe};"
@@ -205,13 +208,17 @@ class Ledger:
             if series is None:
                 message = f"{request.stock_code} {request.timeframe} is being collected"
                 raise Busy(message)
-            connection.execute(BEGIN, key)
+            begun = connection.execute(BEGIN, key).first()
+            if begun is None:
+                # Finished while we waited for the series, which nobody holds now.
+                connection.execute(RELEASE, key | {"owner": owner})
+                return None
             return Attempt(
                 request=request,
                 owner=owner,
                 series=Series(**series),
                 listed=_listed(connection, request.stock_code),
-                requests=task.requests,
+                requests=begun.requests,
             )
 
     def _end(self, attempt: Attempt, error: PipelineError) -> bool:

@@ -11,7 +11,9 @@ from tests.builders import CALENDAR, a_candle, a_request, day, kst
 from tests.fakes import FakeLedger, FakePage, FakeSource, FakeStore
 
 NOW = kst("2026-11-20 10:30")
-DAYS = [str(date) for date in CALENDAR.session_dates(day("2026-10-01"), day("2026-11-20"))]
+DAYS = [
+    str(date) for date in CALENDAR.session_dates(day("2026-10-01"), day("2026-11-20"))
+]
 CANDLES = [a_candle(date) for date in DAYS]
 
 
@@ -112,9 +114,7 @@ def test_a_page_that_fails_stores_nothing():
     ledger, store = FakeLedger(), FakeStore()
 
     with pytest.raises(KiwoomUnavailable):
-        collect(
-            a_request(start=day("2026-10-01")), source, ledger, store, lambda: NOW
-        )
+        collect(a_request(start=day("2026-10-01")), source, ledger, store, lambda: NOW)
 
     assert store.harvests == []
     assert ledger.errors == [source.error]

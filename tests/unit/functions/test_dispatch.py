@@ -13,7 +13,9 @@ NOW = kst("2026-11-20 10:30")
 
 
 class FakeStocks:
-    def __init__(self, targets=("000660", "005930"), listed=("000660", "005930", "0001A0")):
+    def __init__(
+        self, targets=("000660", "005930"), listed=("000660", "005930", "0001A0")
+    ):
         self._targets, self._listed = list(targets), list(listed)
 
     def targets(self):
@@ -56,9 +58,7 @@ def run(trigger, runs=None, stocks=None, topic=None):
     runs = runs or FakeRuns()
     topic = topic or Topic(runs)
     data = trigger if isinstance(trigger, bytes) else json.dumps(trigger).encode()
-    outcome = dispatch(
-        "run-1", "42", data, stocks or FakeStocks(), runs, topic, NOW
-    )
+    outcome = dispatch("run-1", "42", data, stocks or FakeStocks(), runs, topic, NOW)
     return outcome, [CollectRequest.from_bytes(data) for data in topic.messages], runs
 
 

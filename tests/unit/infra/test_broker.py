@@ -145,7 +145,11 @@ def test_a_delisted_stock_gets_one_blank_row(client):
 
     (row,) = body["stk_dt_pole_chart_qry"]
     assert set(row.values()) == {""}
-    assert (body["return_code"], headers["cont-yn"], headers["next-key"]) == (0, "N", "")
+    assert (body["return_code"], headers["cont-yn"], headers["next-key"]) == (
+        0,
+        "N",
+        "",
+    )
 
 
 @pytest.mark.parametrize(
@@ -279,7 +283,9 @@ def test_a_fault_may_wait_for_the_second_page(client):
 
 def test_rows_can_be_spoilt(client):
     client.scenario(faults=[{"kind": "corrupt", "times": 1}])
-    assert client.call("ka10081", DAY)[0]["stk_dt_pole_chart_qry"][0]["high_pric"] == "1"
+    assert (
+        client.call("ka10081", DAY)[0]["stk_dt_pole_chart_qry"][0]["high_pric"] == "1"
+    )
 
     client.scenario(faults=[{"kind": "empty", "times": 1}])
     assert client.call("ka10081", DAY)[0]["stk_dt_pole_chart_qry"] == []

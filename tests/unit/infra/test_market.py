@@ -5,7 +5,6 @@ import pytest
 
 from infra.local.broker import master
 from infra.local.broker.market import (
-    CorporateAction,
     GeneratedDays,
     Market,
     RecordedDays,
@@ -18,7 +17,9 @@ EVENING = kst("2026-11-20 21:00")
 
 
 def a_market(seed=7, **more):
-    return Market(GeneratedDays(seed, CALENDAR, CODES, HALTS), CALENDAR, seed=seed, **more)
+    return Market(
+        GeneratedDays(seed, CALENDAR, CODES, HALTS), CALENDAR, seed=seed, **more
+    )
 
 
 MARKET = a_market()
@@ -71,7 +72,9 @@ def test_no_candle_opens_while_the_auction_is_called():
     assert not set(times) & set(minutes(5).opened.tolist())
 
 
-@pytest.mark.parametrize("now", [EVENING, kst("2026-11-20 10:32"), kst("2026-11-20 17:47:30")])
+@pytest.mark.parametrize(
+    "now", [EVENING, kst("2026-11-20 10:32"), kst("2026-11-20 17:47:30")]
+)
 def test_the_five_timeframes_agree_at_any_moment(now):
     five = minutes(5, now=now)
     for bars in (minutes(30, now=now), minutes(60, now=now)):
@@ -167,7 +170,6 @@ def test_the_master_has_a_whole_market_with_letters_and_funds():
     assert len(kosdaq) == 1_820
     assert any(not code.isdigit() for code in entries)
     assert "091990" not in entries
-
 
 
 def test_a_folder_without_data_is_told(tmp_path):

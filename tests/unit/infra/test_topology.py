@@ -109,5 +109,3 @@ def test_a_field_too_many_is_named(tmp_path):
 
     with pytest.raises(TypeError, match="entry_points"):
         load(path)
-
-

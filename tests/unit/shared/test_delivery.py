@@ -11,7 +11,7 @@ from shared.delivery import Delivery, answered, once
 from shared.errors import Busy, KiwoomUnavailable, MalformedMessage
 
 
-class Letters(list):
+class Letters(list[object]):
     def put(self, delivery, error):
         self.append((delivery, error))
 

@@ -75,7 +75,9 @@ def test_a_minute_has_its_session_and_no_turnover():
     assert page.candles[0].low == 69_000
 
 
-@pytest.mark.parametrize(("timeframe", "scope"), [("5m", "5"), ("30m", "30"), ("60m", "60")])
+@pytest.mark.parametrize(
+    ("timeframe", "scope"), [("5m", "5"), ("30m", "30"), ("60m", "60")]
+)
 def test_minutes_are_asked_for_by_scope(timeframe, scope):
     answer = rows_reply(MINUTES, [a_minute_row("2026-11-20 10:00")])
 
@@ -145,7 +147,9 @@ def test_a_row_that_is_no_candle_is_kept_aside_with_its_reason(broken, reason):
 
 
 def test_a_row_without_a_field_is_kept_aside():
-    rows = [a_day_row(f"2026-11-{n:02}") for n in (20, 19, 18, 17, 16, 13, 12, 11, 10, 9)]
+    rows = [
+        a_day_row(f"2026-11-{n:02}") for n in (20, 19, 18, 17, 16, 13, 12, 11, 10, 9)
+    ]
     short = a_day_row("2026-11-06")
     del short["cur_prc"]
 
@@ -184,7 +188,9 @@ def test_every_name_that_is_used_is_documented(documented):
     for timeframe, chart in CHARTS.items():
         names = documented[chart.api_id]
         answer = (
-            a_minute_row("2026-11-20 10:00") if timeframe.minutes else a_day_row("2026-11-20")
+            a_minute_row("2026-11-20 10:00")
+            if timeframe.minutes
+            else a_day_row("2026-11-20")
         )
         _, wire = ask(rows_reply(chart.rows, [answer]), timeframe=timeframe.value)
         sent = json.loads(wire.requests[0].body)

@@ -25,7 +25,7 @@ from tests.fakes import (
 )
 
 OK = {"return_code": 0, "return_msg": "정상적으로 처리되었습니다"}
-HTML = (b"<html>Request Blocked</html>", 400, {})
+HTML: tuple[bytes, int, dict[str, str]] = (b"<html>Request Blocked</html>", 400, {})
 
 
 class Call:

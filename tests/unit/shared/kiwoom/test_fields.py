@@ -29,7 +29,9 @@ def test_times_are_korean():
     assert instant("20261120103000").utcoffset().total_seconds() == 9 * 3600
 
 
-@pytest.mark.parametrize("text", ["", "2026-11-20", "202611201030", "20261320", "2026112x"])
+@pytest.mark.parametrize(
+    "text", ["", "2026-11-20", "202611201030", "20261320", "2026112x"]
+)
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 - the reason is the parser's own
         instant(text)

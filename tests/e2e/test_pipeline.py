@@ -1,0 +1,344 @@
+"""Tick to rows, through real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from google.cloud import pubsub_v1
+
+from infra.local.broker.server import APP_KEY, SECRET_KEY
+from infra.local.stack import PROJECT
+from shared.messages import CollectRequest
+from tests.e2e.conftest import until
+
+CALLS = {
+    "5m": ("ka10080", "stk_min_pole_chart_qry", {"tic_scope": "5"}, 1),
+    "30m": ("ka10080", "stk_min_pole_chart_qry", {"tic_scope": "30"}, 1),
+    "60m": ("ka10080", "stk_min_pole_chart_qry", {"tic_scope": "60"}, 1),
+    "1d": ("ka10081", "stk_dt_pole_chart_qry", {}, 1_000_000),
+    "1w": ("ka10082", "stk_stk_pole_chart_qry", {}, 1),
+}
+
+
+def broker_rows(base_url, stock_code, timeframe, since):
+    """All rows of the broker since a day, read by other code than the pipeline's."""
+    api_id, name, extra, unit = CALLS[timeframe]
+    keys = {
+        "grant_type": "client_credentials",
+        "appkey": APP_KEY,
+        "secretkey": SECRET_KEY,
+    }
+    token = requests.post(f"{base_url}/oauth2/token", json=keys, timeout=10).json()[
+        "token"
+    ]
+    headers = {"api-id": api_id, "authorization": f"Bearer {token}"}
+    body = {"stk_cd": stock_code, "base_dt": "20261120", "upd_stkpc_tp": "1"} | extra
+    rows = {}
+    while True:
+        reply = requests.post(
+            f"{base_url}/api/dostk/chart", json=body, headers=headers, timeout=10
+        )
+        for row in reply.json()[name]:
+            opened_at = row.get("cntr_tm") or row["dt"] + "000000"
+            prices = ("open_pric", "high_pric", "low_pric", "cur_prc")
+            value = row.get("trde_prica")
+            rows[opened_at] = (
+                *(abs(int(row[price])) for price in prices),
+                int(row["trde_qty"]),
+                value and int(value) * unit,
+            )
+        if reply.headers["cont-yn"] == "N":
+            return {at: values for at, values in rows.items() if at[:8] >= since}
+        headers |= {"cont-yn": "Y", "next-key": reply.headers["next-key"]}
+
+
+def stored_rows(pipeline, stock_code, timeframe):
+    rows = pipeline.query(
+        "SELECT to_char(opened_at AT TIME ZONE 'Asia/Seoul', 'YYYYMMDDHH24MISS'),"
+        " open, high, low, close, volume, turnover FROM candles"
+        " WHERE stock_code = :stock_code AND timeframe = :timeframe",
+        stock_code=stock_code,
+        timeframe=timeframe,
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "since", "pages"),
+    [
+        ("5m", "20260820", 8),
+        ("30m", "20260520", 3),
+        ("60m", "20251120", 3),
+        ("1d", "20211120", 3),
+        ("1w", "20161120", 1),
+    ],
+)
+def test_a_tick_stores_exactly_what_the_broker_has(pipeline, timeframe, since, pages):
+    stock = "005930"
+
+    run_id = pipeline.run(json.dumps({"timeframe": timeframe, "stocks": [stock]}))
+
+    assert pipeline.tasks(run_id) == [(stock, timeframe, "done", pages)]
+    stored = stored_rows(pipeline, stock, timeframe)
+    wanted = broker_rows(pipeline.stack.base_url, stock, timeframe, since)
+    # The market goes on while we look: the candle that is forming is left out.
+    newest = max(wanted)
+    for rows in (stored, wanted):
+        rows.pop(newest, None)
+        rows.pop("20261120103000", None)
+    assert stored == wanted
+    assert len(stored) > 400
+
+
+def test_a_tick_for_the_targets_reaches_every_one_of_them(pipeline):
+    run_id = pipeline.run('{"timeframe":"1w"}')
+
+    states = {code: state for code, _, state, _ in pipeline.tasks(run_id)}
+    assert len(states) == 30
+    assert states.pop("091990") == "no_data"
+    assert set(states.values()) == {"done"}
+
+
+def test_a_delisted_stock_is_asked_about_once(pipeline):
+    first = pipeline.run('{"timeframe":"1d","stocks":["091990"]}')
+    again = pipeline.run('{"timeframe":"1d","stocks":["091990"]}')
+
+    assert pipeline.tasks(first) == [("091990", "1d", "no_data", 1)]
+    assert pipeline.tasks(again) == [("091990", "1d", "no_data", 0)]
+
+
+def test_the_same_request_twenty_times_is_done_once(pipeline):
+    run_id = pipeline.run('{"timeframe":"1d","stocks":["000660"],"period":"1y"}')
+    before = stored_rows(pipeline, "000660", "1d")
+    asked = pipeline.asked()
+    (request,) = pipeline.query(
+        "SELECT request::text FROM tasks WHERE run_id = :run_id", run_id=run_id
+    )
+    data = CollectRequest.from_bytes(request[0].encode()).to_bytes()
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = set(
+            pool.map(
+                lambda n: pipeline.push("collector", "collect", data, str(n)), range(20)
+            )
+        )
+
+    assert answers == {200}
+    assert stored_rows(pipeline, "000660", "1d") == before
+    assert pipeline.asked() == asked
+
+
+def test_the_same_request_twenty_times_at_once_is_done_once(pipeline):
+    """Twenty deliveries while the task is running: one works, the others come back."""
+    pipeline.scenario(faults=[])
+    data = '{"timeframe":"30m","stocks":["035420"],"period":"6m"}'
+    asked = pipeline.asked()
+    run_id = pipeline.run(data)
+    once = pipeline.asked() - asked
+
+    pipeline.query(
+        "UPDATE tasks SET state = 'queued' WHERE run_id = :run_id RETURNING 1",
+        run_id=run_id,
+    )
+    pipeline.query(
+        "DELETE FROM series WHERE stock_code = '035420' AND timeframe = '30m' RETURNING 1"
+    )
+    (request,) = pipeline.query(
+        "SELECT request::text FROM tasks WHERE run_id = :run_id", run_id=run_id
+    )
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(
+            pool.map(
+                lambda n: pipeline.push(
+                    "collector", "collect", request[0].encode(), str(n)
+                ),
+                range(20),
+            )
+        )
+
+    assert set(answers) <= {200, 429}
+    assert 200 in answers
+    assert pipeline.asked() == asked + 2 * once
+
+
+def test_a_redelivered_trigger_makes_no_second_run(pipeline):
+    data = b'{"timeframe":"1d","stocks":["005380"],"period":"30d"}'
+    count = "SELECT count(*) FROM runs"
+
+    assert pipeline.push("dispatcher", "triggers", data, "redelivered") == 200
+    runs = pipeline.query(count)
+    assert pipeline.push("dispatcher", "triggers", data, "redelivered") == 200
+
+    assert pipeline.query(count) == runs
+
+
+def test_a_page_that_fails_stores_nothing_and_is_healed_by_the_redelivery(pipeline):
+    stock = "105560"
+    fault = {"kind": "server_error", "stock_code": stock, "page": 2}
+    pipeline.scenario(faults=[fault])
+    run_id = pipeline.stack.trigger(
+        json.dumps({"timeframe": "1d", "stocks": [stock]}).encode()
+    )
+    task = "SELECT error_code, attempts FROM tasks WHERE run_id = :run_id"
+    failed = "kiwoom_unavailable"
+    until(
+        lambda: (failed, 1) in pipeline.query(task, run_id=run_id),
+        "the first attempt fails",
+    )
+    assert stored_rows(pipeline, stock, "1d") == {}
+    assert pipeline.query(
+        "SELECT covered_from FROM series WHERE stock_code = :code AND timeframe = '1d'",
+        code=stock,
+    ) == [(None,)]
+
+    pipeline.scenario(faults=[])
+    pipeline.settled(run_id)
+
+    # The client itself tries three times before the message is given back.
+    assert pipeline.tasks(run_id) == [(stock, "1d", "done", 1 + 3 + 3)]
+    assert pipeline.query(task, run_id=run_id) == [(None, 2)]
+    wanted = broker_rows(pipeline.stack.base_url, stock, "1d", "20211120")
+    stored = stored_rows(pipeline, stock, "1d")
+    wanted.pop("20261120000000")
+    stored.pop("20261120000000")
+    assert stored == wanted
+
+
+def dead_letters(pipeline, count):
+    """Take so many dead letters out of their subscription."""
+    found = []
+    with pubsub_v1.SubscriberClient() as subscriber:
+        path = subscriber.subscription_path(PROJECT, "dead-letters")
+
+        def pull():
+            reply = subscriber.pull(
+                subscription=path, max_messages=10, return_immediately=True
+            )
+            found.extend(received.message for received in reply.received_messages)
+            if ids := [received.ack_id for received in reply.received_messages]:
+                subscriber.acknowledge(subscription=path, ack_ids=ids)
+            return len(found) >= count
+
+        with pytest.warns(DeprecationWarning, match="return_immediately"):
+            until(pull, f"{count} dead letters arrive")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ('{"timeframe":"15m"}', "timeframe: '15m' is not a timeframe"),
+        ('{"timeframe":"1d","stock":["005930"]}', "stock: unknown field"),
+        ("tick", "message: is not JSON"),
+    ],
+)
+def test_a_malformed_trigger_is_a_dead_letter_at_once(pipeline, message, reason):
+    runs = pipeline.query("SELECT count(*) FROM runs")
+
+    pipeline.stack.publish("triggers", message.encode())
+
+    (letter,) = dead_letters(pipeline, 1)
+    assert letter.data.decode() == message
+    assert letter.attributes["reason"].startswith(reason)
+    assert letter.attributes["error_code"] == "malformed_message"
+    assert pipeline.query("SELECT count(*) FROM runs") == runs
+
+
+def test_a_stock_that_the_broker_does_not_know_is_a_dead_letter(pipeline):
+    run_id = pipeline.run('{"timeframe":"1d","stocks":["999999"]}')
+
+    (letter,) = dead_letters(pipeline, 1)
+    assert letter.attributes["error_code"] == "unknown_stock"
+    assert pipeline.query(
+        "SELECT state, error_code, requests FROM tasks WHERE run_id = :run_id",
+        run_id=run_id,
+    ) == [("dead", "unknown_stock", 1)]
+
+
+def test_history_is_deepened_by_the_real_gcloud(pipeline, tmp_path):
+    gcloud = shutil.which("gcloud")
+    if gcloud is None:
+        pytest.skip("gcloud is not installed")
+    pipeline.run('{"timeframe":"1d","stocks":["051910"],"start":"2026-10-01"}')
+    message = {
+        "mode": "backfill",
+        "timeframe": "1d",
+        "stocks": ["051910"],
+        "start": "2026-06-01",
+        "end": "2026-10-01",
+    }
+    runs = "SELECT run_id FROM runs WHERE trigger ->> 'end' = '2026-10-01'"
+
+    subprocess.run(
+        [
+            *(gcloud, "pubsub", "topics", "publish", "triggers"),
+            f"--message={json.dumps(message)}",
+        ],
+        check=True,
+        capture_output=True,
+        env=os.environ
+        | {
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB": f"http://{pipeline.stack.pubsub_host}/",
+            "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
+            "CLOUDSDK_CORE_PROJECT": PROJECT,
+            "CLOUDSDK_CONFIG": str(tmp_path),
+        },
+    )
+
+    ((run_id,),) = until(lambda: pipeline.query(runs), "the run is there")
+    pipeline.settled(run_id)
+    assert pipeline.tasks(run_id) == [("051910", "1d", "done", 1)]
+    stored = stored_rows(pipeline, "051910", "1d")
+    wanted = broker_rows(pipeline.stack.base_url, "051910", "1d", "20260601")
+    for rows in (stored, wanted):
+        rows.pop("20261120000000")
+    assert stored == wanted
+
+
+def test_a_killed_collector_is_replaced_and_its_task_is_done(pipeline):
+    """The framework's master starts a new worker; the message is delivered again."""
+    child = pipeline.stack.functions["collector"]
+    child.kill()
+    run_id = pipeline.stack.trigger(b'{"timeframe":"1w","stocks":["012330"]}')
+    pipeline.stack.start_function("collector")
+
+    pipeline.settled(run_id)
+
+    assert pipeline.tasks(run_id) == [("012330", "1w", "done", 1)]
+
+
+def test_no_secret_is_in_any_log_or_table(pipeline):
+    secrets = [APP_KEY, SECRET_KEY]
+    token = pipeline.stack.secrets.newest("kiwoom-token")
+    secrets.append(json.loads(token)["token"])
+    assert len(secrets[2]) > 20
+
+    written = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in pipeline.stack.logs.glob("*.log")
+    )
+    for (table,) in pipeline.query(
+        "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        " AND tablename NOT LIKE 'candles%'"
+    ):
+        written += str(pipeline.query(f"SELECT t::text FROM {table} AS t"))
+
+    assert "collected" in written
+    assert [secret for secret in secrets if secret in written] == []
+
+
+def test_logs_are_lines_of_json_with_one_canonical_line_a_message(pipeline):
+    log = (pipeline.stack.logs / "collector.log").read_text(encoding="utf-8")
+    entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+
+    collected = [entry for entry in entries if entry.get("event") == "collected"]
+    assert collected
+    assert {"run_id", "stock_code", "timeframe", "requests", "severity"} <= collected[
+        0
+    ].keys()

@@ -1,0 +1,73 @@
+"""Real PostgreSQL, real emulator, real Secret Manager client."""
+
+from __future__ import annotations
+
+import os
+from itertools import count
+
+import pytest
+
+from infra.local.emulator import Emulator
+from infra.local.secret_manager import SecretManager
+from infra.reference_data import market_sessions, target_stocks
+from shared.database.engine import new_engine
+from shared.database.session_store import SessionStore
+from shared.database.stock_store import StockStore
+from shared.settings import DatabaseSettings
+from tests import servers
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    with servers.postgres() as server:
+        servers.migrate(server.create("template"))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _names():
+    return count()
+
+
+@pytest.fixture
+def database_url(postgres, _names):
+    """A migrated database of this test's own."""
+    name = f"test_{next(_names)}"
+    yield postgres.create(name, template="template")
+    postgres.drop(name)
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = new_engine(DatabaseSettings(url=database_url, pool_size=8))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def reference_data(engine):
+    """The calendar and the target stocks."""
+    SessionStore(engine, lambda: 0.0).write(market_sessions(), "test")
+    StockStore(engine).upsert_all(target_stocks())
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory):
+    server = Emulator(tmp_path_factory.mktemp("emulator"))
+    server.start()
+    server.wait()
+    before = os.environ.get("PUBSUB_EMULATOR_HOST")
+    os.environ["PUBSUB_EMULATOR_HOST"] = server.host
+    yield server
+    os.environ.pop("PUBSUB_EMULATOR_HOST")
+    if before:
+        os.environ["PUBSUB_EMULATOR_HOST"] = before
+    server.stop()
+
+
+@pytest.fixture
+def secret_manager():
+    server = SecretManager("test-project")
+    server.start()
+    yield server
+    server.stop()
