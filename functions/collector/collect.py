@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from functions.collector.plan import Plan, Span, plan
-from shared.errors import KiwoomUnavailable, NoCandles
+from shared.errors import KiwoomUnavailable, NoCandles, UnknownStock
 from shared.series import Attempt, Counts, Harvest, Series
 from shared.sessions import DAY, kst_date, midnight
 
@@ -192,7 +192,7 @@ class _Reading:
             meter=self,
         )
         something = False
-        for page in pages:
+        for page in self._known(pages):
             if not page.candles and not page.blank:
                 message = "the broker answered a page without a single candle"
                 raise KiwoomUnavailable(message)
@@ -204,6 +204,14 @@ class _Reading:
             self.rejected.extend(page.rejected)
             self.exhausted = self.exhausted or page.last
         return something
+
+    def _known(self, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages; none if the broker has forgotten a stock that is delisted."""
+        try:
+            yield from pages
+        except UnknownStock:
+            if self._attempt.listed:
+                raise
 
     def harvest(self, series: Series, *, no_data: bool = False) -> Harvest:
         return Harvest(

@@ -183,7 +183,6 @@ def _candle(
     calendar: Calendar,
 ) -> Candle:
     opened_at = instant(row[chart.opened_at])
-    factor = chart.turnover
     return Candle(
         stock_code=stock_code,
         timeframe=timeframe,
@@ -193,6 +192,11 @@ def _candle(
         low=price(row["low_pric"]),
         close=price(row["cur_prc"]),
         volume=count(row["trde_qty"]),
-        turnover=None if factor is None else count(row["trde_prica"]) * factor,
+        turnover=_turnover(row.get("trde_prica", ""), chart.turnover),
         session=calendar.place(timeframe, opened_at),
     )
+
+
+def _turnover(text: str, factor: int | None) -> int | None:
+    """The traded value in KRW; a candle without one is a candle all the same."""
+    return None if factor is None or not text else count(text) * factor

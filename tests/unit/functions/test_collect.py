@@ -4,7 +4,7 @@ import pytest
 
 from functions.collector.collect import collect
 from shared.candles import Timeframe
-from shared.errors import Busy, KiwoomUnavailable, NoCandles
+from shared.errors import Busy, KiwoomUnavailable, NoCandles, UnknownStock
 from shared.messages import Mode
 from shared.series import Series
 from tests.builders import CALENDAR, a_candle, a_request, day, kst
@@ -148,6 +148,19 @@ def test_a_delisted_stock_has_no_data_and_is_not_asked_again():
 
     assert (outcome.state, outcome.requests) == ("no_data", 0)
     assert source.asked == []
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_code_that_the_broker_forgot_is_an_error_unless_it_is_delisted(listed):
+    source = FakeSource(CANDLES, fails_on_page=1)
+    source.error = UnknownStock("1902")
+
+    if listed:
+        with pytest.raises(UnknownStock):
+            run(source)
+    else:
+        outcome, _ = run(source, FakeLedger(listed=False))
+        assert (outcome.state, outcome.requests) == ("no_data", 1)
 
 
 def test_an_earlier_start_reads_only_what_is_missing():

@@ -62,6 +62,12 @@ def test_the_turnover_of_a_week_is_in_won_already():
     assert page.candles[0].turnover == 3_922_030_535_087
 
 
+def test_a_day_without_a_turnover_is_a_candle_all_the_same():
+    ([page], _) = ask(rows_reply(DAYS, [a_day_row(trde_prica="")]))
+
+    assert page.candles[0].turnover is None
+
+
 def test_a_minute_has_its_session_and_no_turnover():
     rows = [a_minute_row("2026-11-20 16:00"), a_minute_row("2026-11-20 15:30")]
 
@@ -215,5 +221,5 @@ def test_every_field_that_is_read_is_documented(documented):
 
         _candle(Row(row), chart, "005930", timeframe, CALENDAR)
 
-        assert read
+        assert len(read) >= 6
         assert read <= set(documented[chart.api_id]["response"])
