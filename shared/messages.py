@@ -19,7 +19,8 @@ from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 
 STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
-LONGEST_PERIOD = {"d": 9999, "m": 1200, "y": 100}
+EXCHANGE_OPENED = date(1956, 3, 3)
+LONGEST_PERIOD = {"d": 9999, "m": 800, "y": 70}
 ALL_LISTED: Literal["all"] = "all"
 
 # Other spellings that operators know from charts and from the broker's tools.
@@ -118,11 +119,7 @@ class Trigger:
         if trigger.period and (trigger.start or trigger.end):
             field = "period"
             raise MalformedMessage(field, "give either period or start and end")
-        if trigger.start and trigger.end and trigger.start >= trigger.end:
-            field = "end"
-            raise MalformedMessage(
-                field, "must be after start (end itself is not included)"
-            )
+        _check_range(trigger)
         return trigger
 
     def since(self, today: date) -> date | None:
@@ -192,8 +189,8 @@ class _Fields:
     def __init__(self, data: bytes) -> None:
         field = "message"
         try:
-            fields = json.loads(data)
-        except ValueError as error:
+            fields = json.loads(data.decode(), object_pairs_hook=_once_each)
+        except (ValueError, RecursionError) as error:
             text = f'is not JSON ({error}); send an object like {{"timeframe":"5m"}}'
             raise MalformedMessage(field, text) from error
         if not isinstance(fields, dict):
@@ -281,6 +278,29 @@ class _Fields:
             return Period.parse(value if isinstance(value, str) else repr(value))
         except ValueError as error:
             raise MalformedMessage(name, str(error)) from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, unless it says something twice."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedMessage(twice, "is given twice")
+    return fields
+
+
+def _check_range(trigger: Trigger) -> None:
+    if trigger.end and not trigger.start:
+        field = "end"
+        raise MalformedMessage(field, "needs a start")
+    if trigger.start and trigger.end and trigger.start >= trigger.end:
+        field = "end"
+        raise MalformedMessage(field, "must be after start (end is not included)")
+    if trigger.start and trigger.start < EXCHANGE_OPENED:
+        field = "start"
+        text = f"the exchange opened on {EXCHANGE_OPENED}: give a later date"
+        raise MalformedMessage(field, text)
 
 
 def _choices() -> str:

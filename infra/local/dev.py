@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+from google.api_core.exceptions import GoogleAPIError
 from rich.console import Console
 from rich.live import Live
 
@@ -80,6 +81,12 @@ def _live(stack: Stack) -> int:
     run_ids = _first_triggers(stack)
 
     def fire(topic: str, data: bytes) -> None:
+        try:
+            publish(topic, data)
+        except (GoogleAPIError, TimeoutError) as error:
+            console.print(f"[red]not published to {topic}:[/] {error}", highlight=False)
+
+    def publish(topic: str, data: bytes) -> None:
         if topic != "triggers":
             stack.publish(topic, data)
             return
@@ -98,6 +105,7 @@ def _live(stack: Stack) -> int:
         console.print("firing the schedules; Ctrl-C stops everything")
         with Live(console=console, refresh_per_second=2) as live:
             while True:
+                stack.check()
                 live.update(_table(stack, run_ids))
                 time.sleep(0.5)
     finally:
@@ -146,6 +154,7 @@ def _follow(
     finished_before, moved_at = -1, time.monotonic()
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         while not stopped.is_set():
+            stack.check()
             rows = progress.read(stack.engine, run_ids)
             live.update(progress.table(rows, _limit(stack), "collecting"))
             finished = sum(row.done + row.no_data + row.dead for row in rows)

@@ -84,13 +84,17 @@ class Child:
         """
         deadline = time.monotonic() + seconds
         while not ready():
-            if not self.is_alive():
-                message = f"{self.name} ended at its start; {self._last_words()}"
-                raise StartFailed(message)
+            self.check()
             if time.monotonic() > deadline:
                 message = f"{self.name} is not ready after {seconds:.0f} s; "
                 raise StartFailed(message + self._last_words())
             time.sleep(0.02)
+
+    def check(self) -> None:
+        """Raise ``StartFailed`` if it has ended by itself."""
+        if not self.is_alive():
+            message = f"{self.name} has ended; {self._last_words()}"
+            raise StartFailed(message)
 
     def wait_for_port(self, port: int, seconds: float = 60) -> None:
         """Wait until it listens on ``port``; see ``wait_until``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -83,6 +84,8 @@ class Stack:
     def __enter__(self) -> Self:
         """Start everything."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        # What an earlier stack said is not said by this one.
+        shutil.rmtree(self.logs, ignore_errors=True)
         try:
             self._start()
         except BaseException:
@@ -102,6 +105,16 @@ class Stack:
     def trigger(self, data: bytes) -> str:
         """Publish a trigger; return the run that it leads to."""
         return run_id_of(self.publish("triggers", data), self._scope)
+
+    def check(self) -> None:
+        """Tell if a part has ended by itself.
+
+        Raises:
+            StartFailed: If one has; the end of its log is told.
+        """
+        parts = [*self.functions.values(), *([self.broker] if self.broker else [])]
+        for child in parts:
+            child.check()
 
     def start_function(self, name: str) -> None:
         """Start a function as production runs it, and wait until it listens."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from shared.messages import CollectRequest
 
-FINISHED = ("done", "no_data", "dead")
+# A dead task is not among them: whoever replays its dead letter wants it done.
+FINISHED = ("done", "no_data")
 # Longer than the longest wait for a slot and the request after it; a killed instance
 # keeps others from its series only this long.
 LEASE_SECONDS = 120
@@ -73,7 +74,7 @@ BEGIN = text("""
     SET state = 'running', attempts = attempts + 1,
         started_at = coalesce(started_at, clock_timestamp())
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
-      AND state NOT IN ('done', 'no_data', 'dead')
+      AND state NOT IN ('done', 'no_data')
     RETURNING requests
 """)
 IS_LISTED = text("SELECT listed FROM stocks WHERE stock_code = :stock_code")

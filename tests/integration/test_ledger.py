@@ -168,13 +168,15 @@ def test_a_busy_attempt_was_none(ledger, query):
     assert query("SELECT state, attempts FROM tasks") == [("queued", 0)]
 
 
-def test_a_dead_task_is_finished(ledger):
+def test_a_dead_task_can_be_replayed(ledger, query):
     opened(ledger, a_request())
     with pytest.raises(KiwoomRejected), ledger.attempt(a_request()):
         raise KiwoomRejected("ka10081", "1511", "base_dt")
 
     with ledger.attempt(a_request()) as attempt:
-        assert attempt is None
+        assert attempt is not None
+
+    assert query("SELECT state, attempts FROM tasks") == [("running", 2)]
 
 
 def test_a_stock_is_listed_unless_it_is_known_not_to_be(ledger, reference_data):

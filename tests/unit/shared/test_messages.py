@@ -98,6 +98,9 @@ def test_a_month_before_its_end_is_its_last_day():
             "end",
             "after start",
         ),
+        ({"timeframe": "5m", "end": "2024-01-02"}, "end", "needs a start"),
+        ({"timeframe": "5m", "start": "0001-01-01"}, "start", "opened on 1956-03-03"),
+        ({"timeframe": "5m", "period": "71y"}, "period", "write 30d, 6m or 5y"),
         ({"timeframe": "5m", "period": "5w"}, "period", "write 30d, 6m or 5y"),
         ({"timeframe": "5m", "period": 30}, "period", "write 30d, 6m or 5y"),
         ({"timeframe": "5m", "period": "9999m"}, "period", "write 30d, 6m or 5y"),
@@ -116,10 +119,27 @@ def test_a_wrong_field_is_refused_by_name_with_the_remedy(fields, field, remedy)
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("data", [b"", b"5m", b"[]", b'"5m"', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"5m",
+        b"[]",
+        b'"5m"',
+        b"\xff",
+        b"null",
+        '{"timeframe":"5m"}'.encode("utf-16"),
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_object_is_refused(data):
     with pytest.raises(MalformedMessage, match="^message: "):
         Trigger.from_bytes(data)
+
+
+def test_a_field_given_twice_is_refused():
+    with pytest.raises(MalformedMessage, match="^timeframe: is given twice"):
+        Trigger.from_bytes(b'{"timeframe":"5m","timeframe":"1d"}')
 
 
 def test_a_start_in_the_future_is_refused():
