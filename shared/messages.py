@@ -37,10 +37,14 @@ ALIASES = {
 
 
 class Mode(StrEnum):
-    """What a run is for: to stay current, or to fetch history."""
+    """What a run is for: to stay current, to fetch history, or to check the basis.
+
+    A rebuild reads the joint anew, and the whole series where its prices moved.
+    """
 
     INCREMENTAL = "incremental"
     BACKFILL = "backfill"
+    REBUILD = "rebuild"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,9 @@ class _Fields:
             return Mode(value)
         except ValueError as error:
             name = "mode"
-            choices = " or ".join(Mode)
-            raise MalformedMessage(name, f"{value!r} is not {choices}") from error
+            choices = ", ".join(Mode)
+            text = f"{value!r} is none of {choices}"
+            raise MalformedMessage(name, text) from error
 
     def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
         value = self._take("stocks")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # The service takes no more in one request.
 MESSAGES_PER_REQUEST = 1000
 PUBLISH_SECONDS = 30
+# Dispatcher and collector never deploy in the same instant.
+REQUEST_SCHEMA = "collect-request/1"
 # Attribute values end at 1,024 bytes; Korean needs three for a letter.
 REASON_LETTERS = 300
 
@@ -66,6 +68,10 @@ class Publisher:
             except GoogleAPIError as error:
                 message = f"topic {topic}: {type(error).__name__}"
                 raise PublishFailed(message) from error
+
+    def publish_run(self, topic: str, messages: Sequence[bytes], run_id: str) -> None:
+        """Publish the collect requests of a run; see ``publish``."""
+        self.publish(topic, messages, {"schema": REQUEST_SCHEMA, "run_id": run_id})
 
     def dead_letter(self, topic: str, delivery: Delivery, error: PipelineError) -> None:
         """Put a message aside with the reason why it can never be done.

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from requests.adapters import BaseAdapter
 
 from shared.errors import Busy, PipelineError
 from shared.series import Attempt, Counts, Harvest, Series
-from shared.sessions import KST, Calendar
+from shared.sessions import DAY, KST, Calendar, midnight
 from shared.tokens import AccessToken
 from tests.builders import CALENDAR, kst
 
@@ -125,6 +125,7 @@ class FakePage:
     rejected: tuple[RejectedRow, ...] = ()
     blank: bool = False
     last: bool = False
+    oldest: datetime | None = None
 
 
 class FakeSource:
@@ -139,8 +140,8 @@ class FakeSource:
         self.fails_on_page = fails_on_page
         self.asked = []
 
-    def pages(self, stock_code, timeframe, *, anchor, oldest, calendar, meter):
-        self.asked.append((anchor, oldest))
+    def pages(self, stock_code, timeframe, *, anchor, calendar, meter):
+        self.asked.append(anchor)
         mine = [
             candle
             for candle in self.candles
@@ -159,9 +160,7 @@ class FakeSource:
                 raise self.error
             cut = tuple(mine[start : start + self.page_size])
             last = start + self.page_size >= len(mine)
-            yield FakePage(candles=cut, last=last)
-            if last or cut[-1].opened_at <= oldest:
-                return
+            yield FakePage(candles=cut, last=last, oldest=cut[-1].opened_at)
 
 
 @dataclass
@@ -197,12 +196,21 @@ class FakeLedger:
 class FakeStore:
     """Keeps what was harvested."""
 
-    def __init__(self, calendar: Calendar = CALENDAR):
+    def __init__(self, calendar: Calendar = CALENDAR, known=()):
         self._calendar = calendar
+        self.known = known
         self.harvests: list[Harvest] = []
 
     def calendar(self):
         return self._calendar
+
+    def settled(self, attempt, first):
+        return {
+            candle.opened_at: candle
+            for candle in self.known
+            if candle.opened_at >= first
+            and candle.opened_at < midnight(attempt.series.settled_through + DAY)
+        }
 
     def store(self, attempt, harvest):
         self.harvests.append(harvest)

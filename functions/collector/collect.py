@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from functions.collector.joint import SAME, Basis, compare
 from functions.collector.plan import Plan, Span, plan
 from shared.errors import KiwoomUnavailable, NoCandles, UnknownStock
-from shared.series import Attempt, Counts, Harvest, Series
+from shared.series import Attempt, Counts, Harvest, Rebase, Series
 from shared.sessions import DAY, kst_date, midnight
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class Page(Protocol):
     def last(self) -> bool:
         """Whether the broker has nothing older."""
 
+    @property
+    def oldest(self) -> datetime | None:
+        """The instant of the oldest row."""
+
 
 class Meter(Protocol):
     """Who wants to know about every request to the broker."""
@@ -54,17 +59,16 @@ class Meter(Protocol):
 class CandleSource(Protocol):
     """Where candles come from."""
 
-    def pages(  # noqa: PLR0913 - each is a fact of the request
+    def pages(
         self,
         stock_code: str,
         timeframe: Timeframe,
         *,
         anchor: date,
-        oldest: datetime,
         calendar: Calendar,
         meter: Meter,
     ) -> Iterator[Page]:
-        """Yield pages, newest first, from ``anchor`` back to ``oldest``."""
+        """Yield pages, newest first, from ``anchor`` on."""
 
 
 class TaskLedger(Protocol):
@@ -85,6 +89,9 @@ class CandleStore(Protocol):
     def calendar(self) -> Calendar:
         """The sessions of the exchange."""
 
+    def settled(self, attempt: Attempt, first: datetime) -> dict[datetime, Candle]:
+        """The settled candles of the series from ``first`` on."""
+
     def store(self, attempt: Attempt, harvest: Harvest) -> Counts:
         """Store candles, series and task in one transaction."""
 
@@ -94,11 +101,15 @@ NOTHING_STORED = Counts()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one message did; ``requests`` were sent to the broker."""
+    """What one message did; ``requests`` were sent to the broker.
+
+    ``ratio`` is that of a corporate action which was found.
+    """
 
     state: str
     requests: int = 0
     counts: Counts = NOTHING_STORED
+    ratio: float | None = None
 
 
 def collect(
@@ -118,108 +129,150 @@ def collect(
     with ledger.attempt(request) as attempt:
         if attempt is None:
             return Outcome(state="finished_before")
-        now = clock()
-        calendar = store.calendar()
-        harvest = _harvest(attempt, source, ledger, calendar, now)
+        work = _Work(attempt, source, ledger, store, clock())
+        harvest = work.harvest()
         counts = store.store(attempt, harvest)
-    state = "no_data" if harvest.no_data else "done"
-    return Outcome(state=state, requests=attempt.requests, counts=counts)
-
-
-def _harvest(
-    attempt: Attempt,
-    source: CandleSource,
-    ledger: TaskLedger,
-    calendar: Calendar,
-    now: datetime,
-) -> Harvest:
-    """Read what the plan wants; what the broker lacks is remembered, not retried."""
-    request, series = attempt.request, attempt.series
-    todo = None if series.ended else plan(request, series, calendar, now)
-    if todo is None:
-        return Harvest(candles=(), rejected=(), series=series, no_data=series.ended)
-    reading = _Reading(attempt, source, ledger, calendar)
-    if todo.newer and not reading.read(todo.newer):
-        if attempt.listed:
-            message = f"the broker has no {request.timeframe} candles of "
-            message += f"{request.stock_code}, which is listed; see whether it still is"
-            raise NoCandles(message)
-        return reading.harvest(replace(series, ended=True), no_data=True)
-    if todo.older:
-        reading.read(todo.older)
-    return reading.harvest(_covered(series, todo, reading))
-
-
-def _covered(series: Series, todo: Plan, reading: _Reading) -> Series:
-    days = [kst_date(candle.opened_at) for candle in reading.candles.values()]
-    return replace(
-        series,
-        covered_from=todo.covered_from,
-        settled_through=todo.settled_through,
-        oldest=min(filter(None, (series.oldest, *days)), default=None),
-        history_exhausted=series.history_exhausted or reading.exhausted,
+    return Outcome(
+        state="no_data" if harvest.no_data else "done",
+        requests=attempt.requests,
+        counts=counts,
+        ratio=harvest.rebase.ratio if harvest.rebase else None,
     )
 
 
-class _Reading:
-    """The pages of one attempt, gathered."""
+class _Work:
+    """One attempt: what is read, and what comes of it."""
 
     def __init__(
         self,
         attempt: Attempt,
         source: CandleSource,
         ledger: TaskLedger,
-        calendar: Calendar,
+        store: CandleStore,
+        now: datetime,
     ) -> None:
         self._attempt = attempt
         self._source = source
         self._ledger = ledger
-        self._calendar = calendar
-        self.candles: dict[datetime, Candle] = {}
-        self.rejected: list[RejectedRow] = []
-        self.exhausted = False
+        self._store = store
+        self._now = now
+        self._calendar = store.calendar()
+        self._candles: dict[datetime, Candle] = {}
+        self._rejected: list[RejectedRow] = []
+        self._exhausted = False
 
-    def read(self, span: Span) -> bool:
-        """Read one span; tell whether the broker has anything for the stock at all."""
-        request = self._attempt.request
-        first, beyond = midnight(span.start), midnight(span.anchor + DAY)
+    def harvest(self) -> Harvest:
+        """Read what the plan wants; what the broker lacks is remembered."""
+        request, series = self._attempt.request, self._attempt.series
+        todo = None
+        if not series.ended:
+            todo = plan(request, series, self._calendar, self._now)
+        if todo is None:
+            return Harvest(candles=(), rejected=(), series=series, no_data=series.ended)
+        newer = self._span(todo.newer)
+        if newer:
+            newer.read()
+            if not newer.found:
+                return self._nothing()
+            if self._basis(newer).moved:
+                return self._rebuilt(todo, newer)
+        older = self._span(todo.older)
+        if older:
+            older.read()
+            if self._basis(older).moved:
+                return self._rebuilt(todo, newer)
+        for reading in (newer, older):
+            if reading:
+                self._candles.update(reading.candles)
+        return self._harvest(self._covered(todo))
+
+    def _span(self, span: Span | None) -> _Reading | None:
+        if span is None:
+            return None
         pages = self._source.pages(
-            request.stock_code,
-            request.timeframe,
+            self._attempt.request.stock_code,
+            self._attempt.request.timeframe,
             anchor=span.anchor,
-            oldest=self._calendar.first_slot(request.timeframe, span.start),
             calendar=self._calendar,
             meter=self,
         )
-        something = False
-        for page in self._known(pages):
-            if not page.candles and not page.blank:
-                message = "the broker answered a page without a single candle"
-                raise KiwoomUnavailable(message)
-            something = something or not page.blank
-            for candle in page.candles:
-                if first <= candle.opened_at < beyond:
-                    # A page that overlaps its predecessor is the older answer.
-                    self.candles.setdefault(candle.opened_at, candle)
-            self.rejected.extend(page.rejected)
-            self.exhausted = self.exhausted or page.last
-        return something
+        return _Reading(span, pages, self)
 
-    def _known(self, pages: Iterator[Page]) -> Iterator[Page]:
-        """The pages; none if the broker has forgotten a stock that is delisted."""
-        try:
-            yield from pages
-        except UnknownStock:
-            if self._attempt.listed:
-                raise
+    def _basis(self, reading: _Reading) -> Basis:
+        """How the prices that were read relate to the settled ones we have."""
+        if self._attempt.series.settled_through is None or not reading.candles:
+            return SAME
+        ours = self._store.settled(self._attempt, min(reading.candles))
+        return compare(ours, reading.candles)
 
-    def harvest(self, series: Series, *, no_data: bool = False) -> Harvest:
-        return Harvest(
-            candles=tuple(candle for _, candle in sorted(self.candles.items())),
-            rejected=tuple(self.rejected),
-            series=series,
-            no_data=no_data,
+    def _rebuilt(self, todo: Plan, newer: _Reading | None) -> Harvest:
+        """Read the whole series on its new basis: a corporate action has moved it."""
+        whole = Span(kst_date(self._now), todo.covered_from)
+        reading = newer
+        if reading is None or reading.span.anchor != whole.anchor:
+            reading = self._span(whole)
+        assert reading is not None
+        reading.read(whole.start)
+        self._candles = dict(reading.candles)
+        series = self._attempt.series
+        last_settled = series.joint or todo.covered_from
+        settled = self._calendar.settled_through(
+            self._attempt.request.timeframe, self._now, whole.anchor
         )
+        basis = self._basis(reading)
+        known = replace(todo, settled_through=settled or todo.settled_through)
+        harvest = self._harvest(self._covered(known))
+        if not basis.moved:
+            return harvest
+        rebase = Rebase(
+            ratio=basis.ratio,
+            after=last_settled,
+            effective_by=self._calendar.latest_opened(self._now) or last_settled,
+            evidence=basis.evidence,
+            found_at=self._now,
+        )
+        return replace(harvest, rebase=rebase)
+
+    def _nothing(self) -> Harvest:
+        """The broker has nothing at all for the stock."""
+        request = self._attempt.request
+        if self._attempt.listed:
+            message = f"the broker has no {request.timeframe} candles of "
+            message += f"{request.stock_code}, which is listed; see whether it still is"
+            raise NoCandles(message)
+        ended = replace(self._attempt.series, ended=True)
+        return replace(self._harvest(ended), no_data=True)
+
+    def _covered(self, todo: Plan) -> Series:
+        series = self._attempt.series
+        days = [kst_date(instant) for instant in self._candles]
+        return replace(
+            series,
+            covered_from=todo.covered_from,
+            settled_through=todo.settled_through,
+            oldest=min(filter(None, (series.oldest, *days)), default=None),
+            history_exhausted=series.history_exhausted or self._exhausted,
+        )
+
+    def _harvest(self, series: Series) -> Harvest:
+        return Harvest(
+            candles=tuple(candle for _, candle in sorted(self._candles.items())),
+            rejected=tuple(self._rejected),
+            series=series,
+        )
+
+    def first_slot(self, day: date) -> datetime:
+        """The first instant on or after ``day`` at which a candle can open."""
+        return self._calendar.first_slot(self._attempt.request.timeframe, day)
+
+    def note(self, page: Page) -> None:
+        """Keep what a page tells besides its candles."""
+        self._rejected.extend(page.rejected)
+        self._exhausted = self._exhausted or page.last
+
+    def is_forgotten(self) -> bool:
+        """Whether the broker may have forgotten the stock: it is delisted."""
+        return not self._attempt.listed
 
     def waiting(self) -> None:
         """Keep the series while the request waits."""
@@ -228,3 +281,48 @@ class _Reading:
     def sent(self) -> None:
         """Count the request, also if the attempt fails later."""
         self._attempt.requests += 1
+
+
+class _Reading:
+    """The pages from one anchor, as far back as they are wanted."""
+
+    def __init__(self, span: Span, pages: Iterator[Page], work: _Work) -> None:
+        self.span = span
+        self.candles: dict[datetime, Candle] = {}
+        self.found = False
+        self._beyond = midnight(span.anchor + DAY)
+        self._pages = pages
+        self._work = work
+        self._read: dict[datetime, Candle] = {}
+        self._reached: datetime | None = None
+
+    def read(self, start: date | None = None) -> None:
+        """Read back to ``start``; going on later goes on with the next page."""
+        first = midnight(start or self.span.start)
+        slot = self._work.first_slot(start or self.span.start)
+        while self._reached is None or self._reached > slot:
+            page = self._next()
+            if page is None:
+                break
+            self._reached = page.oldest or self._reached
+        self.candles = {at: c for at, c in self._read.items() if at >= first}
+
+    def _next(self) -> Page | None:
+        try:
+            page = next(self._pages, None)
+        except UnknownStock:
+            if self._work.is_forgotten():
+                return None
+            raise
+        if page is None:
+            return None
+        if not page.candles and not page.blank:
+            message = "the broker answered a page without a single candle"
+            raise KiwoomUnavailable(message)
+        self.found = self.found or not page.blank
+        self._work.note(page)
+        for candle in page.candles:
+            if candle.opened_at < self._beyond:
+                # A page that overlaps its predecessor is the older answer.
+                self._read.setdefault(candle.opened_at, candle)
+        return page

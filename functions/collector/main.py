@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import functions_framework
@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
     from sqlalchemy import Engine
 
+    from shared.series import FollowUp
+
 # Live work waits for its slot; a backfill gives way and comes back.
-MAX_WAIT_SECONDS = {Mode.INCREMENTAL: 60.0, Mode.BACKFILL: 10.0}
+MAX_WAIT_SECONDS = {
+    Mode.INCREMENTAL: 60.0,
+    Mode.REBUILD: 60.0,
+    Mode.BACKFILL: 10.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,17 @@ class Collector:
     ledger: Ledger
     store: CandleStore
     dead_letters: DeadLetters
+    topics: PubSubSettings
     clock: Clock
+
+    def send_out(self, run: FollowUp) -> None:
+        """Publish the requests of a run that follows from this one."""
+        # Imported here: a collector publishes nothing on an ordinary day.
+        from shared.pubsub import new_publisher  # noqa: PLC0415
+
+        publisher = new_publisher(self.topics.project)
+        publisher.publish_run(self.topics.collect_topic, run.messages, run.run_id)
+        self.ledger.mark_published(run.run_id)
 
 
 @once
@@ -73,6 +89,7 @@ def wire() -> Collector:
         ledger=Ledger(engine, topics.max_attempts),
         store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
         dead_letters=DeadLetters(topics),
+        topics=topics,
         clock=now,
     )
 
@@ -106,5 +123,8 @@ def collect_candles(event: CloudEvent) -> None:
             timeframe=request.timeframe.value,
             state=outcome.state,
             requests=outcome.requests,
-            **asdict(outcome.counts),
+            ratio=outcome.ratio,
+            **outcome.counts.as_log(),
         )
+        if outcome.counts.follow_up:
+            collector.send_out(outcome.counts.follow_up)

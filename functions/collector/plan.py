@@ -90,15 +90,20 @@ def _newer(
     calendar: Calendar,
     now: datetime,
 ) -> Span | None:
-    """The days after the last settled session, and that session as the joint."""
+    """The days after the last settled session, and the last settled candle's.
+
+    A rebuild looks at that joint although nothing may be new.
+    """
     anchor = _anchor(request, now)
     due = calendar.latest_opened(now)
     known = series.settled_through
-    if due is None or (known and known >= min(due, calendar.latest(anchor) or due)):
+    if due is None or anchor < covered_from:
         return None
-    if anchor < covered_from:
+    nothing_new = known and known >= min(due, calendar.latest(anchor) or due)
+    if nothing_new and request.mode is not Mode.REBUILD:
         return None
-    return Span(anchor, _first_day(request.timeframe, known or covered_from))
+    joint = series.joint or known or covered_from
+    return Span(anchor, _first_day(request.timeframe, joint))
 
 
 def _older(
@@ -129,7 +134,7 @@ def _anchor(request: CollectRequest, now: datetime) -> date:
 
 def _wanted_start(request: CollectRequest, today: date) -> date | None:
     """The first day wanted of a series that exists already."""
-    if request.start or request.mode is Mode.INCREMENTAL:
+    if request.start or request.mode is not Mode.BACKFILL:
         return request.start
     return DEFAULT_DEPTH[request.timeframe].before(today)
 

@@ -40,6 +40,9 @@ class RunLedger(Protocol):
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are published."""
 
+    def stranded(self) -> dict[str, list[bytes]]:
+        """Runs that were written down but never sent out, with their requests."""
+
 
 class Requests(Protocol):
     """Where collect requests are published."""
@@ -68,7 +71,8 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     """Write down the run that a trigger asks for, then publish its requests.
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
-    one after it only publishes again, which the finished tasks ignore.
+    one after it only publishes again, which the finished tasks ignore. Runs that
+    somebody left behind unpublished are sent out as well.
 
     Raises:
         MalformedMessage: If the trigger has a field that cannot be accepted.
@@ -80,6 +84,9 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     if messages:
         publish(messages, run_id)
         ledger.mark_published(run_id)
+    for stranded, left in ledger.stranded().items():
+        publish(left, stranded)
+        ledger.mark_published(stranded)
     return Run(run_id=run_id, published=len(messages))
 
 

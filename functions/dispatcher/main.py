@@ -41,8 +41,7 @@ class Dispatcher:
 
     def publish(self, messages: Sequence[bytes], run_id: str) -> None:
         """Publish collect requests."""
-        about = {"schema": "collect-request/1", "run_id": run_id}
-        self.publisher.publish(self.topics.collect_topic, messages, about)
+        self.publisher.publish_run(self.topics.collect_topic, messages, run_id)
 
 
 @once

@@ -134,7 +134,6 @@ class Stack:
 
     def _start(self) -> None:
         """Start the parts; what takes long is started before it is waited for."""
-        self._say("PostgreSQL")
         emulator = self._start_pubsub()
         self._start_broker()
         self._start_database()
@@ -156,6 +155,7 @@ class Stack:
 
     def _start_database(self) -> None:
         if not self.database_url:
+            self._say("PostgreSQL")
             self.postgres = Postgres(
                 self._directory / "postgres", self.logs, durable=self._durable
             )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import TYPE_CHECKING
+import json
+from dataclasses import replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.engine import transaction
+from shared.database.ledger import ADD_TASKS, OPEN_RUN, run_id_of, tasks_of
 from shared.errors import StaleSeries
-from shared.series import Attempt, Counts, Harvest
+from shared.messages import CollectRequest, Mode
+from shared.series import Attempt, Counts, FollowUp, Harvest
 from shared.sessions import DAY, KST, midnight
 
 if TYPE_CHECKING:
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from shared.candles import Candle, RejectedRow
+    from shared.candles import RejectedRow
     from shared.sessions import Calendar
 
 LOCK_SERIES = text("""
@@ -46,10 +51,10 @@ UPSERT = text("""
          AND old.opened_at = incoming.opened_at
         WHERE old.opened_at IS NULL
            OR (old.open, old.high, old.low, old.close, old.volume, old.turnover,
-               old.session)
+               old.session, old.rescaled)
               IS DISTINCT FROM
               (incoming.open, incoming.high, incoming.low, incoming.close,
-               incoming.volume, incoming.turnover, incoming.session)
+               incoming.volume, incoming.turnover, incoming.session, false)
     ), revised AS (
         INSERT INTO revisions (run_id, stock_code, timeframe, opened_at,
                                open, high, low, close, volume, turnover)
@@ -66,10 +71,42 @@ UPSERT = text("""
         ON CONFLICT (stock_code, timeframe, opened_at) DO UPDATE
         SET open = excluded.open, high = excluded.high, low = excluded.low,
             close = excluded.close, volume = excluded.volume,
-            turnover = excluded.turnover, session = excluded.session
+            turnover = excluded.turnover, session = excluded.session,
+            rescaled = false
     )
     SELECT count(*) FILTER (WHERE NOT is_known), count(*) FILTER (WHERE is_known)
     FROM differing
+""")
+SETTLED = text("""
+    SELECT opened_at, open, high, low, close, volume, turnover, session
+    FROM candles
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :settled_before
+""")
+# Turnover stays: it is money, not shares. Minutes keep their volume, as at the broker.
+RESCALE = text("""
+    UPDATE candles
+    SET open = greatest(1, round(open * cast(:ratio AS numeric))),
+        high = greatest(1, round(high * cast(:ratio AS numeric))),
+        low = greatest(1, round(low * cast(:ratio AS numeric))),
+        close = greatest(1, round(close * cast(:ratio AS numeric))),
+        volume = round(volume / cast(:volume_ratio AS numeric)),
+        rescaled = true
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at < :before
+""")
+RECORD_ACTION = text("""
+    INSERT INTO corporate_actions (stock_code, timeframe, after_date, effective_by,
+                                   ratio, evidence, run_id)
+    VALUES (:stock_code, :timeframe, :after, :effective_by, :ratio,
+            cast(:evidence AS jsonb), :run_id)
+    ON CONFLICT (stock_code, timeframe, after_date, effective_by) DO NOTHING
+""")
+OTHER_TIMEFRAMES = text("""
+    SELECT timeframe FROM series
+    WHERE stock_code = :stock_code AND timeframe <> :timeframe
+      AND covered_from IS NOT NULL
+    ORDER BY timeframe
 """)
 QUARANTINE = text("""
     INSERT INTO quarantine (run_id, stock_code, timeframe, reason, raw)
@@ -107,6 +144,23 @@ class CandleStore:
         self._engine = engine
         self.calendar = calendar
 
+    def settled(self, attempt: Attempt, first: datetime) -> dict[datetime, Candle]:
+        """The settled candles of the series from ``first`` on, by their opening."""
+        request, through = attempt.request, attempt.series.settled_through
+        if through is None:
+            return {}
+        period = {"first": first, "settled_before": midnight(through + DAY)}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(SETTLED, _key(request) | period).mappings().all()
+        return {
+            row["opened_at"]: Candle(
+                stock_code=request.stock_code,
+                timeframe=request.timeframe,
+                **{**row, "session": CandleSession(row["session"])},
+            )
+            for row in rows
+        }
+
     def store(self, attempt: Attempt, harvest: Harvest) -> Counts:
         """Store candles, series and task; all of it or nothing.
 
@@ -114,56 +168,115 @@ class CandleStore:
             StaleSeries: If another attempt took the series over, or changed it.
             DatabaseUnavailable: If PostgreSQL did not answer.
         """
-        request = attempt.request
-        key = {
-            "run_id": request.run_id,
-            "stock_code": request.stock_code,
-            "timeframe": request.timeframe.value,
-        }
+        request, series = attempt.request, harvest.series
+        key: dict[str, Any] = _key(request) | {"run_id": request.run_id}
         with transaction(self._engine) as connection:
             lock = connection.execute(LOCK_SERIES, key | {"owner": attempt.owner})
             if lock.scalar() != attempt.series.version:
                 message = f"{request.stock_code} changed while it was collected"
                 raise StaleSeries(message)
-            counts = _upsert(connection, key, attempt, harvest.candles)
-            rejected = _quarantine(connection, key, harvest.rejected)
-            series = harvest.series
-            connection.execute(
-                MOVE_SERIES,
-                key
-                | {
-                    "covered_from": series.covered_from,
-                    "settled_through": series.settled_through,
-                    "oldest": series.oldest,
-                    "history_exhausted": series.history_exhausted,
-                    "ended": series.ended,
-                },
+            counts = _upsert(connection, key, attempt, harvest)
+            counts = replace(
+                counts,
+                rejected=_quarantine(connection, key, harvest.rejected),
+                rescaled=_rebase(connection, key, request.timeframe, harvest),
+                follow_up=_follow_up(connection, key, request, harvest),
             )
-            state = "no_data" if harvest.no_data else "done"
+            covered = {
+                "covered_from": series.covered_from,
+                "settled_through": series.settled_through,
+                "oldest": series.oldest,
+                "history_exhausted": series.history_exhausted,
+                "ended": series.ended,
+            }
+            connection.execute(MOVE_SERIES, key | covered)
             result = {
-                "inserted": counts.inserted,
-                "updated": counts.updated,
-                "unchanged": counts.unchanged,
-                "rejected": rejected,
-                "state": state,
+                "state": "no_data" if harvest.no_data else "done",
                 "requests": attempt.requests,
+                "inserted": counts.inserted,
+                "updated": counts.updated + counts.rescaled,
+                "unchanged": counts.unchanged,
+                "rejected": counts.rejected,
             }
             connection.execute(FINISH_TASK, key | result)
-        return Counts(
-            inserted=counts.inserted,
-            updated=counts.updated,
-            unchanged=counts.unchanged,
-            rejected=rejected,
+        return counts
+
+
+def _key(request: CollectRequest) -> dict[str, Any]:
+    return {
+        "stock_code": request.stock_code,
+        "timeframe": request.timeframe.value,
+    }
+
+
+def _rebase(
+    connection: Connection, key: dict[str, Any], timeframe: Timeframe, harvest: Harvest
+) -> int:
+    """Record a corporate action; move what the broker no longer serves to its basis."""
+    rebase = harvest.rebase
+    if rebase is None:
+        return 0
+    action = {
+        "after": rebase.after,
+        "effective_by": rebase.effective_by,
+        "ratio": rebase.ratio,
+        "evidence": rebase.evidence,
+    }
+    connection.execute(RECORD_ACTION, key | action)
+    scale = {
+        "ratio": rebase.ratio,
+        "volume_ratio": 1 if timeframe.minutes else rebase.ratio,
+        "before": harvest.candles[0].opened_at,
+    }
+    return connection.execute(RESCALE, key | scale).rowcount
+
+
+def _follow_up(
+    connection: Connection,
+    key: dict[str, Any],
+    request: CollectRequest,
+    harvest: Harvest,
+) -> FollowUp | None:
+    """Ask for the stock's other timeframes, which stand on the old basis as well."""
+    if harvest.rebase is None or request.mode is Mode.REBUILD:
+        return None
+    timeframes = connection.execute(OTHER_TIMEFRAMES, key).scalars().all()
+    if not timeframes:
+        return None
+    cause = f"rebuild {request.run_id} {request.stock_code} {request.timeframe}"
+    run_id = run_id_of(cause)
+    requests = [
+        CollectRequest(
+            run_id=run_id,
+            stock_code=request.stock_code,
+            timeframe=Timeframe(timeframe),
+            mode=Mode.REBUILD,
         )
+        for timeframe in timeframes
+    ]
+    trigger = {"mode": Mode.REBUILD.value, "stocks": [request.stock_code]}
+    trigger |= {"timeframes": list(timeframes)}
+    run = {
+        "run_id": run_id,
+        "message_id": cause,
+        "trigger": json.dumps(trigger),
+        "requested_at": harvest.rebase.found_at,
+    }
+    connection.execute(OPEN_RUN, run)
+    connection.execute(ADD_TASKS, tasks_of(run_id, requests))
+    messages = tuple(wanted.to_bytes() for wanted in requests)
+    return FollowUp(run_id=run_id, messages=messages)
 
 
 def _upsert(
     connection: Connection,
-    key: dict[str, str],
+    key: dict[str, Any],
     attempt: Attempt,
-    candles: tuple[Candle, ...],
+    harvest: Harvest,
 ) -> Counts:
-    settled = attempt.series.settled_through
+    candles = harvest.candles
+    # A rebuilt series has its corporate action on record, not a revision a candle.
+    settled = None if harvest.rebase else attempt.series.settled_through
     before = midnight(settled + DAY) if settled else BEFORE_ALL_CANDLES
     inserted = updated = 0
     for start in range(0, len(candles), BATCH):
@@ -176,7 +289,7 @@ def _upsert(
 
 
 def _quarantine(
-    connection: Connection, key: dict[str, str], rejected: tuple[RejectedRow, ...]
+    connection: Connection, key: dict[str, Any], rejected: tuple[RejectedRow, ...]
 ) -> int:
     if not rejected:
         return 0

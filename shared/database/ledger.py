@@ -34,6 +34,9 @@ FINISHED = ("done", "no_data")
 # keeps others from its series only this long.
 LEASE_SECONDS = 120
 
+# A run that is not sent out after this time was left behind.
+STRANDED_SECONDS = 60
+
 OPEN_RUN = text("""
     INSERT INTO runs (run_id, message_id, trigger, requested_at)
     VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at)
@@ -44,6 +47,12 @@ ADD_TASKS = text("""
     SELECT :run_id, stock_code, timeframe, cast(request AS jsonb)
     FROM unnest(cast(:stock_codes AS text[]), cast(:timeframes AS text[]),
                 cast(:requests AS text[])) AS t (stock_code, timeframe, request)
+""")
+STRANDED = text("""
+    SELECT run_id FROM runs
+    WHERE published_at IS NULL
+      AND written_at < clock_timestamp() - make_interval(secs => :seconds)
+    ORDER BY written_at
 """)
 UNPUBLISHED = text("""
     SELECT request::text FROM tasks JOIN runs USING (run_id)
@@ -76,6 +85,12 @@ BEGIN = text("""
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
       AND state NOT IN ('done', 'no_data')
     RETURNING requests
+""")
+JOINT = text("""
+    SELECT (max(opened_at) AT TIME ZONE 'Asia/Seoul')::date
+    FROM candles JOIN series USING (stock_code, timeframe)
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at < (settled_through + 1)::timestamp AT TIME ZONE 'Asia/Seoul'
 """)
 IS_LISTED = text("SELECT listed FROM stocks WHERE stock_code = :stock_code")
 KEEP = text("""
@@ -142,9 +157,26 @@ class Ledger:
         }
         with transaction(self._engine) as connection:
             if connection.execute(OPEN_RUN, run).rowcount:
-                connection.execute(ADD_TASKS, _tasks(run_id, requests))
+                connection.execute(ADD_TASKS, tasks_of(run_id, requests))
             unpublished = connection.execute(UNPUBLISHED, {"run_id": run_id})
             return [request.encode() for request in unpublished.scalars()]
+
+    def stranded(self) -> dict[str, list[bytes]]:
+        """Runs that were written down but never sent out, with their requests.
+
+        Whoever wrote them was stopped in between.
+        """
+        with transaction(self._engine) as connection:
+            run_ids = connection.execute(STRANDED, {"seconds": STRANDED_SECONDS})
+            return {
+                run_id: [
+                    request.encode()
+                    for request in connection.execute(
+                        UNPUBLISHED, {"run_id": run_id}
+                    ).scalars()
+                ]
+                for run_id in run_ids.scalars().all()
+            }
 
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are with Pub/Sub."""
@@ -214,10 +246,11 @@ class Ledger:
                 # Finished while we waited for the series, which nobody holds now.
                 connection.execute(RELEASE, key | {"owner": owner})
                 return None
+            joint = connection.execute(JOINT, key).scalar()
             return Attempt(
                 request=request,
                 owner=owner,
-                series=Series(**series),
+                series=Series(**series, joint=joint),
                 listed=_listed(connection, request.stock_code),
                 requests=begun.requests,
             )
@@ -255,7 +288,8 @@ def run_id_of(message_id: str, scope: str = "") -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {scope} {message_id}"))
 
 
-def _tasks(run_id: str, requests: Sequence[CollectRequest]) -> dict[str, object]:
+def tasks_of(run_id: str, requests: Sequence[CollectRequest]) -> dict[str, object]:
+    """What ``ADD_TASKS`` is given."""
     return {
         "run_id": run_id,
         "stock_codes": [request.stock_code for request in requests],

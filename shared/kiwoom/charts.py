@@ -51,13 +51,15 @@ class Page:
     """One answer: ``candles`` newest first, and the ``rejected`` rows.
 
     ``blank`` tells that the broker answered with its one empty row: it has nothing
-    for this stock. ``last`` tells that it has nothing older.
+    for this stock. ``last`` tells that it has nothing older; ``oldest`` is the instant
+    of the oldest row, whatever else is wrong with it.
     """
 
     candles: tuple[Candle, ...]
     rejected: tuple[RejectedRow, ...]
     blank: bool
     last: bool
+    oldest: datetime | None
 
 
 class KiwoomCandles:
@@ -67,20 +69,20 @@ class KiwoomCandles:
         """Ask through ``client``."""
         self._client = client
 
-    def pages(  # noqa: PLR0913 - each is a fact of the request
+    def pages(
         self,
         stock_code: str,
         timeframe: Timeframe,
         *,
         anchor: date,
-        oldest: datetime,
         calendar: Calendar,
         meter: Meter,
     ) -> Iterator[Page]:
-        """Yield pages, newest first, from ``anchor`` back until ``oldest`` is reached.
+        """Yield pages, newest first, from ``anchor`` back to the broker's oldest.
 
-        Prices are adjusted relative to ``anchor`` (a date in Seoul); the newest
-        candle may still be forming, and a page may reach back beyond ``oldest``.
+        Prices are adjusted relative to ``anchor`` (a date in Seoul), and the newest
+        candle may still be forming. A page is asked for when it is wanted: whoever
+        stops iterating stops asking.
 
         Raises:
             MalformedResponse: If the answer is no page, or goes round in circles.
@@ -106,13 +108,10 @@ class KiwoomCandles:
             yield page
             if page.last:
                 return
-            opened = _oldest(rows, chart)
-            if opened is None or (reached and opened >= reached):
+            if page.oldest is None or (reached and page.oldest >= reached):
                 message = f"{chart.api_id}: the broker's pages do not get older"
                 raise MalformedResponse(message)
-            reached = opened
-            if reached <= oldest:
-                return
+            reached = page.oldest
 
 
 def _rows(body: dict[str, Any], chart: Chart) -> list[dict[str, str]]:
@@ -167,6 +166,7 @@ def _page(  # noqa: PLR0913 - the parts of one answer
         rejected=tuple(rejected),
         blank=bool(rows) and not filled,
         last=last,
+        oldest=_oldest(rows, chart),
     )
 
 

@@ -83,11 +83,15 @@ def read(candles, timeframe, oldest, meter=None):
         "005930",
         Timeframe(timeframe),
         anchor=NOW.date(),
-        oldest=kst(oldest),
         calendar=CALENDAR,
         meter=meter or FakeMeter(),
     )
-    return [candle for page in pages for candle in page.candles]
+    found = []
+    for page in pages:
+        found += page.candles
+        if page.oldest <= kst(oldest):
+            break
+    return found
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,16 @@ CREATE TABLE candles (
     volume     bigint NOT NULL CHECK (volume >= 0),
     turnover   bigint,
     session    text NOT NULL CHECK (session IN ('regular', 'after')),
+    rescaled   boolean NOT NULL DEFAULT false,
     PRIMARY KEY (stock_code, timeframe, opened_at),
     CHECK (low > 0 AND low <= open AND low <= close AND high >= open AND high >= close)
 ) PARTITION BY LIST (timeframe);
 COMMENT ON TABLE candles IS 'Adjusted prices in KRW a share; turnover in KRW';
 COMMENT ON COLUMN candles.opened_at IS
     'Start of the candle; of days and weeks, midnight in Seoul of the (first) session';
+
+COMMENT ON COLUMN candles.rescaled IS
+    'Moved to another price basis by us: the broker no longer serves this candle';
 
 CREATE TABLE series (
     stock_code        text NOT NULL,
@@ -86,6 +90,20 @@ CREATE TABLE revisions (
 COMMENT ON TABLE revisions IS 'Old values of settled candles that changed';
 CREATE INDEX ON revisions (stock_code, timeframe, opened_at);
 
+CREATE TABLE corporate_actions (
+    stock_code   text NOT NULL,
+    timeframe    text NOT NULL,
+    after_date   date NOT NULL,
+    effective_by date NOT NULL,
+    ratio        double precision NOT NULL CHECK (ratio > 0),
+    evidence     jsonb NOT NULL,
+    run_id       text NOT NULL,
+    detected_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (stock_code, timeframe, after_date, effective_by)
+);
+COMMENT ON TABLE corporate_actions IS
+    'Splits and the like: old prices times ratio are new prices, after after_date';
+
 CREATE TABLE quarantine (
     quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id        text NOT NULL,
@@ -105,6 +123,7 @@ CREATE TABLE runs (
     message_id   text NOT NULL,
     trigger      jsonb NOT NULL,
     requested_at timestamptz NOT NULL,
+    written_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     published_at timestamptz
 );
 COMMENT ON TABLE runs IS 'What was asked for, and whether its tasks were sent out';
@@ -172,6 +191,6 @@ def downgrade() -> None:
     """Drop everything."""
     op.execute("DROP VIEW run_states")
     op.execute(
-        "DROP TABLE rate_slots, tasks, runs, quarantine, revisions, series, candles, "
-        "market_sessions, stocks"
+        "DROP TABLE rate_slots, tasks, runs, quarantine, corporate_actions, "
+        "revisions, series, candles, market_sessions, stocks"
     )

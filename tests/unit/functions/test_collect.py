@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from functions.collector.collect import collect
@@ -17,8 +19,8 @@ DAYS = [
 CANDLES = [a_candle(date) for date in DAYS]
 
 
-def run(source, ledger=None, *, now=NOW, timeframe="1d", **request):
-    store = FakeStore()
+def run(source, ledger=None, *, now=NOW, timeframe="1d", known=(), **request):
+    store = FakeStore(known=known)
     outcome = collect(
         a_request(timeframe, **request),
         source,
@@ -180,7 +182,7 @@ def test_an_earlier_start_reads_only_what_is_missing():
     )
 
     (asked,) = source.asked
-    assert asked == (day("2026-11-10"), kst("2026-11-05"))
+    assert asked == day("2026-11-10")
     dates = [str(c.opened_at.date()) for c in store.harvests[0].candles]
     assert dates == ["2026-11-05", "2026-11-06", "2026-11-09", "2026-11-10"]
 
@@ -226,3 +228,125 @@ def test_candles_of_another_timeframe_do_not_get_in():
 
     with pytest.raises(NoCandles):
         run(FakeSource(weeks))
+
+
+def split(candles, before, ratio):
+    """The broker's candles after an action: what is before it is on the new basis."""
+    return [
+        replace(
+            candle,
+            open=round(candle.open * ratio),
+            high=round(candle.high * ratio),
+            low=round(candle.low * ratio),
+            close=round(candle.close * ratio),
+        )
+        if candle.opened_at < kst(before)
+        else candle
+        for candle in candles
+    ]
+
+
+COVERED = Series(
+    covered_from=day("2026-10-01"),
+    settled_through=day("2026-11-18"),
+    joint=day("2026-11-18"),
+    oldest=day("2026-10-01"),
+)
+
+
+def test_a_split_between_two_runs_rebuilds_the_whole_series():
+    source = FakeSource(split(CANDLES, "2026-11-19", 0.2), page_size=10)
+
+    outcome, store = run(source, FakeLedger(COVERED), known=CANDLES)
+
+    harvest = store.harvests[0]
+    assert len(harvest.candles) == len(CANDLES)
+    assert harvest.candles[0].close == 14_100
+    assert outcome.ratio == harvest.rebase.ratio == pytest.approx(0.2)
+    assert (harvest.rebase.after, harvest.rebase.effective_by) == (
+        day("2026-11-18"),
+        day("2026-11-20"),
+    )
+    assert harvest.series.settled_through == day("2026-11-19")
+
+
+def test_a_rebuild_goes_on_where_the_joint_was_found():
+    """The pages that showed the new basis are not asked for again."""
+    source = FakeSource(split(CANDLES, "2026-11-19", 0.2), page_size=10)
+
+    outcome, _ = run(source, FakeLedger(COVERED), known=CANDLES)
+
+    assert len(source.asked) == 1
+    assert outcome.requests == len(range(0, len(CANDLES), 10))
+
+
+def test_a_split_that_happened_inside_the_covered_range_is_met_by_a_backfill():
+    """Asked for by its own day, the joint stands on a basis that is long gone."""
+
+    class Relative(FakeSource):
+        def pages(self, stock_code, timeframe, *, anchor, calendar, meter):
+            now = anchor >= day("2026-11-10")
+            self.candles = sorted(
+                split(CANDLES, "2026-11-10", 0.2) if now else CANDLES,
+                key=lambda candle: candle.opened_at,
+                reverse=True,
+            )
+            yield from super().pages(
+                stock_code, timeframe, anchor=anchor, calendar=calendar, meter=meter
+            )
+
+    ours = split(CANDLES, "2026-11-10", 0.2)
+    covered = replace(
+        COVERED, covered_from=day("2026-11-02"), oldest=day("2026-11-02"),
+        settled_through=day("2026-11-20"), joint=day("2026-11-20"),
+    )  # fmt: skip
+
+    outcome, store = run(
+        Relative(page_size=5),
+        FakeLedger(covered),
+        now=kst("2026-11-20 21:00"),
+        known=ours,
+        mode=Mode.BACKFILL,
+        start=day("2026-10-12"),
+    )
+
+    harvest = store.harvests[0]
+    assert {c.close for c in harvest.candles if c.opened_at < kst("2026-11-10")} == {
+        14_100
+    }
+    assert harvest.rebase is None
+    assert outcome.state == "done"
+    assert harvest.series.covered_from == day("2026-10-12")
+
+
+def test_a_revision_is_no_split():
+    revised = [
+        replace(candle, close=70_900)
+        if candle.opened_at == kst("2026-11-18")
+        else candle
+        for candle in CANDLES
+    ]
+
+    outcome, store = run(FakeSource(revised), FakeLedger(COVERED), known=CANDLES)
+
+    assert outcome.ratio is None
+    assert len(store.harvests[0].candles) == 3
+
+
+def test_a_rebuild_looks_at_the_joint_although_nothing_is_new():
+    settled = replace(
+        COVERED, settled_through=day("2026-11-20"), joint=day("2026-11-20")
+    )
+    evening = kst("2026-11-20 21:00")
+    moved = FakeSource(split(CANDLES, "2026-11-21", 0.5), page_size=50)
+    same = FakeSource(CANDLES, page_size=50)
+
+    outcome, _ = run(
+        moved, FakeLedger(settled), now=evening, known=CANDLES, mode=Mode.REBUILD
+    )
+    again, _ = run(
+        same, FakeLedger(settled), now=evening, known=CANDLES, mode=Mode.REBUILD
+    )
+
+    assert (outcome.ratio, outcome.requests) == (0.5, 1)
+    assert (again.ratio, again.requests) == (None, 1)

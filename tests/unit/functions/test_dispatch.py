@@ -5,6 +5,7 @@ import json
 import pytest
 
 from functions.dispatcher.dispatch import dispatch
+from shared.candles import Timeframe
 from shared.errors import MalformedMessage, PublishFailed
 from shared.messages import CollectRequest
 from tests.builders import day, kst
@@ -32,11 +33,15 @@ class FakeRuns:
         self.runs = {}
         self.published = set()
         self.history = []
+        self.left = {}
 
     def open_run(self, run_id, message_id, trigger, requests, now):
         self.history.append("opened")
         self.runs.setdefault(run_id, [request.to_bytes() for request in requests])
         return [] if run_id in self.published else self.runs[run_id]
+
+    def stranded(self):
+        return self.left
 
     def mark_published(self, run_id):
         self.history.append("marked")
@@ -102,6 +107,22 @@ def test_a_crash_before_publishing_is_made_good_by_the_redelivery():
     outcome, _, _ = run({"timeframe": "5m"}, runs)
 
     assert outcome.published == 2
+
+
+def test_a_run_that_was_left_behind_is_sent_out_with_the_next():
+    runs = FakeRuns()
+    runs.left = {
+        "run-0": [
+            CollectRequest(
+                run_id="run-0", stock_code="005930", timeframe=Timeframe.DAY_1
+            ).to_bytes()
+        ]
+    }
+
+    _, requests, _ = run({"timeframe": "5m"}, runs)
+
+    assert [r.run_id for r in requests] == ["run-1", "run-1", "run-0"]
+    assert runs.published == {"run-0", "run-1"}
 
 
 def test_a_backfill_carries_its_range():

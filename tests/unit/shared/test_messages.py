@@ -84,7 +84,7 @@ def test_a_month_before_its_end_is_its_last_day():
         ({"timeframe": ["5m"]}, "timeframe", "is not a timeframe"),
         ({"timeframes": []}, "timeframes", "must be a list"),
         ({"timeframe": "5m", "timeframes": ["1d"]}, "timeframes", "either"),
-        ({"timeframe": "5m", "mode": "full"}, "mode", "incremental or backfill"),
+        ({"timeframe": "5m", "mode": "full"}, "mode", "none of incremental, backfill"),
         ({"timeframe": "5m", "stocks": "005930"}, "stocks", "must be a list"),
         ({"timeframe": "5m", "stocks": []}, "stocks", "must be a list"),
         ({"timeframe": "5m", "stocks": [5930]}, "stocks", "5930 is not a stock code"),

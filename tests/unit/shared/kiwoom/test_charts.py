@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 
 import pytest
 
@@ -18,7 +19,7 @@ DAYS, WEEKS, MINUTES = (
 )
 
 
-def ask(*answers, timeframe="1d", oldest="2026-11-01", anchor="2026-11-20"):
+def ask(*answers, timeframe="1d", anchor="2026-11-20", count=None):
     """The pages of one question, and the wire it was asked on."""
     wire = FakeWire(*answers)
     http = new_session()
@@ -30,11 +31,10 @@ def ask(*answers, timeframe="1d", oldest="2026-11-01", anchor="2026-11-20"):
         "005930",
         Timeframe(timeframe),
         anchor=day(anchor),
-        oldest=kst(oldest),
         calendar=CALENDAR,
         meter=FakeMeter(),
     )
-    return list(pages), wire
+    return list(islice(pages, count)), wire
 
 
 def test_a_day_becomes_a_candle_with_its_turnover_in_won():
@@ -97,15 +97,16 @@ def test_minutes_are_asked_for_by_scope(timeframe, scope):
     }
 
 
-def test_reading_stops_when_the_oldest_wanted_is_reached():
+def test_whoever_stops_reading_stops_asking():
     answers = [
         rows_reply(DAYS, [a_day_row("2026-11-20"), a_day_row("2026-11-19")], "A1"),
         rows_reply(DAYS, [a_day_row("2026-11-18"), a_day_row("2026-11-17")], "A2"),
     ]
 
-    pages, _ = ask(*answers, oldest="2026-11-17")
+    pages, wire = ask(*answers, count=2)
 
-    assert [page.last for page in pages] == [False, False]
+    assert [page.oldest for page in pages] == [kst("2026-11-19"), kst("2026-11-17")]
+    assert len(wire.requests) == 2
 
 
 def test_the_broker_may_end_earlier():
@@ -144,7 +145,7 @@ def test_a_row_that_is_no_candle_is_kept_aside_with_its_reason(broken, reason):
     rows = [a_day_row(dt) for dt in days]
     rows.append(a_day_row("2026-11-06", **broken))
 
-    ([page], _) = ask(rows_reply(DAYS, rows), oldest="2026-10-01")
+    ([page], _) = ask(rows_reply(DAYS, rows))
 
     (rejected,) = page.rejected
     assert reason in rejected.reason
@@ -159,7 +160,7 @@ def test_a_row_without_a_field_is_kept_aside():
     short = a_day_row("2026-11-06")
     del short["cur_prc"]
 
-    ([page], _) = ask(rows_reply(DAYS, [*rows, short]), oldest="2026-10-01")
+    ([page], _) = ask(rows_reply(DAYS, [*rows, short]))
 
     assert page.rejected[0].reason == "field 'cur_prc' is missing"
 
