@@ -49,6 +49,20 @@ format: $(READY) ## Rewrite the code in its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+##@ Reference data
+
+.PHONY: calendar
+calendar: $(READY) ## Regenerate the trading calendar: last year to next year
+	$(BIN)/python -m infra.make_calendar
+
+.PHONY: stocks
+stocks: $(READY) ## Load a stock master from files: make stocks FROM=folder (kospi_code.json, kosdaq_code.json)
+	@$(BIN)/python -m infra.load_stocks '$(FROM)'
+
+.PHONY: reference
+reference: $(READY) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
+	@$(BIN)/python -m infra.local.publish --topic reference '$(MSG)'
+
 ##@ Set up
 
 .PHONY: setup

@@ -11,6 +11,7 @@
     │   ├── NoCandles           a listed stock for which the broker has nothing
     │   ├── KiwoomRejected      the broker said no
     │   ├── MalformedResponse   the broker said something we cannot read
+    │   ├── MasterRefused       a stock list that cannot be true
     │   ├── SecretUnavailable   a secret is missing, disabled or destroyed
     │   └── AttemptsExhausted   a transient error, once too often
     └── TransientError          waiting helps: the message is delivered again
@@ -106,6 +107,12 @@ class MalformedResponse(PermanentError):
     """The broker answered something that breaks its own contract."""
 
     code = "malformed_response"
+
+
+class MasterRefused(PermanentError):
+    """The broker's stock list is empty or shrank too much; the old one is kept."""
+
+    code = "master_refused"
 
 
 class SecretUnavailable(PermanentError):

@@ -11,12 +11,13 @@ import json
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Self
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
+from shared.sessions import CLOSES, OPENS
 
 STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
 EXCHANGE_OPENED = date(1956, 3, 3)
@@ -93,7 +94,8 @@ class Trigger:
     """A run that somebody asks for.
 
     ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
-    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul.
+    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul. ``force`` makes a
+    tick work although the exchange has no session.
     """
 
     timeframes: tuple[Timeframe, ...]
@@ -102,6 +104,7 @@ class Trigger:
     start: date | None = None
     end: date | None = None
     period: Period | None = None
+    force: bool = False
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -118,6 +121,7 @@ class Trigger:
             start=fields.day("start"),
             end=fields.day("end"),
             period=fields.period(),
+            force=fields.flag("force"),
         )
         fields.refuse_the_rest()
         if trigger.period and (trigger.start or trigger.end):
@@ -125,6 +129,12 @@ class Trigger:
             raise MalformedMessage(field, "give either period or start and end")
         _check_range(trigger)
         return trigger
+
+    @property
+    def is_tick(self) -> bool:
+        """Whether it only wants what a session brings."""
+        ordinary = self.mode is Mode.INCREMENTAL and not self.force
+        return ordinary and not (self.start or self.period)
 
     def since(self, today: date) -> date | None:
         """The first day wanted, None where the trigger leaves it open.
@@ -185,6 +195,60 @@ class CollectRequest:
         )
         fields.refuse_the_rest()
         return request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceRequest:
+    """What to bring up to date, and what an operator says.
+
+    ``override`` is a day and its hours in Seoul, None where it is closed; ``add`` and
+    ``remove`` are codes of target stocks.
+    """
+
+    calendar: bool = False
+    stocks: bool = False
+    override: tuple[date, tuple[time, time] | None] | None = None
+    add: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a request such as ``{"sync": ["calendar", "stocks"]}``.
+
+        Others are ``{"close": "2026-12-24"}``, ``{"open": "2026-12-24"}``, with
+        ``"hours": ["10:00", "15:30"]`` if they are unusual, and
+        ``{"add_targets": ["005930"]}``, ``{"remove_targets": ["005930"]}``.
+
+        Raises:
+            MalformedMessage: If a field is unknown, malformed or contradicts another.
+        """
+        fields = _Fields(data)
+        wanted = fields.parts("sync", ("calendar", "stocks"))
+        closed, opened = fields.day("close"), fields.day("open")
+        hours = fields.hours("hours")
+        add, remove = fields.codes("add_targets"), fields.codes("remove_targets")
+        fields.refuse_the_rest()
+        if closed and opened:
+            field = "open"
+            raise MalformedMessage(field, "give either open or close")
+        if hours and not opened:
+            field = "hours"
+            raise MalformedMessage(field, "belong to open")
+        if not (wanted or closed or opened or add or remove):
+            field = "sync"
+            raise MalformedMessage(field, 'is missing; give ["calendar","stocks"]')
+        override: tuple[date, tuple[time, time] | None] | None = None
+        if closed:
+            override = (closed, None)
+        elif opened:
+            override = (opened, hours or (OPENS, CLOSES))
+        return cls(
+            calendar="calendar" in wanted,
+            stocks="stocks" in wanted,
+            override=override,
+            add=add,
+            remove=remove,
+        )
 
 
 class _Fields:
@@ -258,6 +322,41 @@ class _Fields:
             text = 'must be a list of codes such as ["005930"], or "all"'
             raise MalformedMessage(name, text)
         return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
+
+    def codes(self, name: str) -> tuple[str, ...]:
+        value = self._take(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not value:
+            raise MalformedMessage(name, 'must be a list of codes such as ["005930"]')
+        return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
+
+    def flag(self, name: str) -> bool:
+        value = self._take(name)
+        if value not in {None, True, False}:
+            raise MalformedMessage(name, f"{value!r} is not true or false")
+        return bool(value)
+
+    def parts(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        value = self._take(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not set(map(str, value)) <= set(choices):
+            raise MalformedMessage(name, f"must be a list of {' and '.join(choices)}")
+        return tuple(value)
+
+    def hours(self, name: str) -> tuple[time, time] | None:
+        value = self._take(name)
+        if value is None:
+            return None
+        try:
+            opens, closes = (time.fromisoformat(text) for text in value)
+        except (ValueError, TypeError) as error:
+            text = f'{value!r} are no hours; write them as ["10:00","15:30"] (Seoul)'
+            raise MalformedMessage(name, text) from error
+        if opens >= closes:
+            raise MalformedMessage(name, "must open before they close")
+        return opens, closes
 
     def stock_code(self, name: str) -> str:
         return _stock_code(name, self._take(name))

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+
+
+class Market(StrEnum):
+    """The markets that are collected, by the broker's codes."""
+
+    KOSPI = "0"
+    KOSDAQ = "10"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
-    """A stock of KOSPI or KOSDAQ.
+    """A stock of KOSPI or KOSDAQ, as the broker's master describes it.
 
-    ``stock_code`` is six digits or capitals. ``market_code`` is the broker's, ``"0"``
-    for KOSPI and ``"10"`` for KOSDAQ. ``is_target`` says that it is collected where
-    a trigger names no stocks.
+    ``stock_code`` is six digits or capitals. ``is_target`` says that it is collected
+    where a trigger names no stocks; the master does not know about that.
     """
 
     stock_code: str
@@ -20,3 +31,11 @@ class Stock:
     market_name: str
     listed: bool = True
     is_target: bool = False
+    listed_on: date | None = None
+    listed_shares: int | None = None
+    audit_info: str = ""
+    state: str = ""
+    sector: str = ""
+    size_class: str = ""
+    order_warning: str = ""
+    nxt_enabled: bool | None = None

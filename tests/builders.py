@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from infra.reference_data import market_sessions
+from functions.reference_sync.reference_data import market_sessions
 from shared.candles import Candle, Timeframe
 from shared.messages import CollectRequest
 from shared.sessions import KST, Calendar

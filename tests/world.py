@@ -16,10 +16,10 @@ from sqlalchemy import text
 
 from functions.collector.collect import collect
 from functions.dispatcher.dispatch import dispatch
+from functions.reference_sync.reference_data import market_sessions
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.market import CorporateAction, GeneratedDays, Market
 from infra.local.broker.master import simulated
-from infra.reference_data import market_sessions
 from shared.candles import Timeframe
 from shared.database.candle_store import CandleStore
 from shared.database.ledger import Ledger, run_id_of
@@ -126,6 +126,7 @@ class World:
             self.stocks,
             self.ledger,
             self.publish,
+            CALENDAR,
             self.now,
         )
         return run_id

@@ -13,7 +13,7 @@ from shared.clock import Clock, clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger
-from shared.database.rate_slots import NoLimit, RateSlots
+from shared.database.rate_slots import new_throttle
 from shared.database.session_store import SessionStore
 from shared.delivery import DeadLetters, Delivery, answered, once
 from shared.kiwoom.charts import KiwoomCandles
@@ -32,7 +32,6 @@ from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
-    from sqlalchemy import Engine
 
     from shared.series import FollowUp
 
@@ -80,7 +79,8 @@ def wire() -> Collector:
     http = new_session(database.pool_size)
 
     def source(mode: Mode) -> KiwoomCandles:
-        throttle = _throttle(engine, kiwoom, MAX_WAIT_SECONDS[mode])
+        max_wait = MAX_WAIT_SECONDS[mode]
+        throttle = new_throttle(engine, kiwoom.requests_per_second, max_wait)
         client = KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
         return KiwoomCandles(client)
 
@@ -92,14 +92,6 @@ def wire() -> Collector:
         topics=topics,
         clock=now,
     )
-
-
-def _throttle(
-    engine: Engine, kiwoom: KiwoomSettings, max_wait: float
-) -> RateSlots | NoLimit:
-    if kiwoom.requests_per_second is None:
-        return NoLimit()
-    return RateSlots(engine, kiwoom.requests_per_second, max_wait, time.sleep)
 
 
 @functions_framework.cloud_event

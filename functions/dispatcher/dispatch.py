@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
+    from shared.sessions import Calendar
+
 
 class Stocks(Protocol):
     """Which stocks there are."""
@@ -53,10 +55,14 @@ class Requests(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What a trigger led to: ``published`` is 0 when it was delivered before."""
+    """What a trigger led to: ``published`` is 0 when it was delivered before.
+
+    With ``no_session`` the exchange is closed today, or has not opened yet.
+    """
 
     run_id: str
     published: int
+    no_session: bool = False
 
 
 def dispatch(  # noqa: PLR0913 - the message and the four things it needs
@@ -66,9 +72,13 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     stocks: Stocks,
     ledger: RunLedger,
     publish: Requests,
+    calendar: Calendar,
     now: datetime,
 ) -> Run:
     """Write down the run that a trigger asks for, then publish its requests.
+
+    A tick on a day without a session, or before it opens, is written down and asks
+    for nothing.
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
     one after it only publishes again, which the finished tasks ignore. Runs that
@@ -79,7 +89,10 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
         TransientError: If the database or Pub/Sub did not answer.
     """
     trigger = Trigger.from_bytes(data)
-    requests = plan_run(trigger, run_id, stocks, kst_date(now))
+    no_session = trigger.is_tick and calendar.latest_opened(now) != kst_date(now)
+    requests = []
+    if not no_session:
+        requests = plan_run(trigger, run_id, stocks, kst_date(now))
     messages = ledger.open_run(run_id, message_id, data, requests, now)
     if messages:
         publish(messages, run_id)
@@ -87,7 +100,7 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     for stranded, left in ledger.stranded().items():
         publish(left, stranded)
         ledger.mark_published(stranded)
-    return Run(run_id=run_id, published=len(messages))
+    return Run(run_id=run_id, published=len(messages), no_session=no_session)
 
 
 def plan_run(

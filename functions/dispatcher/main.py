@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from functions.dispatcher.dispatch import dispatch
 from shared.clock import Clock, clock
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger, run_id_of
+from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.delivery import DeadLetters, Delivery, answered, once
 from shared.logging import say, set_up
@@ -34,6 +36,7 @@ class Dispatcher:
 
     stocks: StockStore
     ledger: Ledger
+    sessions: SessionStore
     publisher: Publisher
     topics: PubSubSettings
     dead_letters: DeadLetters
@@ -53,6 +56,7 @@ def wire() -> Dispatcher:
     return Dispatcher(
         stocks=StockStore(engine),
         ledger=Ledger(engine),
+        sessions=SessionStore(engine, time.monotonic),
         publisher=new_publisher(topics.project),
         topics=topics,
         dead_letters=DeadLetters(topics),
@@ -73,6 +77,8 @@ def dispatch_trigger(event: CloudEvent) -> None:
             dispatcher.stocks,
             dispatcher.ledger,
             dispatcher.publish,
+            dispatcher.sessions.calendar(),
             dispatcher.clock(),
         )
-        say("dispatched", run_id=run.run_id, requests=run.published)
+        what = "no_session" if run.no_session else "dispatched"
+        say(what, run_id=run.run_id, requests=run.published)

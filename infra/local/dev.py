@@ -119,7 +119,8 @@ def _first_triggers(stack: Stack) -> list[str]:
     _wait_for_token(stack)
     _step("first triggers")
     return [
-        stack.trigger(json.dumps({"timeframe": frame}).encode()) for frame in Timeframe
+        stack.trigger(json.dumps({"timeframe": frame, "force": True}).encode())
+        for frame in Timeframe
     ]
 
 

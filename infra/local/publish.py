@@ -1,4 +1,4 @@
-"""``make publish`` and ``make backfill``: a trigger for the running local stack."""
+"""``make publish``, ``backfill`` and ``reference``: messages for the local stack."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from dotenv import dotenv_values
 from infra.local.dev import GCLOUD
 from infra.local.stack import PROJECT
 from shared.errors import MalformedMessage, PipelineError
-from shared.messages import Trigger
+from shared.messages import ReferenceRequest, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# What reads the messages of each topic, and refuses them here already.
+READERS = {"triggers": Trigger.from_bytes, "reference": ReferenceRequest.from_bytes}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the trigger, publish it, and say its message id."""
+    """Check the message, publish it, and say so."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("message", nargs="?", default="")
     parser.add_argument("--backfill", action="store_true")
+    parser.add_argument("--topic", choices=READERS, default="triggers")
     for name in ("stocks", "timeframe", "start", "end"):
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args(arguments)
     message = options.message or json.dumps(_trigger(options))
     try:
-        Trigger.from_bytes(message.encode())
+        READERS[options.topic](message.encode())
     except MalformedMessage as error:
         print(f"not published: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from shared.pubsub import new_publisher  # noqa: PLC0415
 
     try:
-        new_publisher(PROJECT).publish("triggers", [message.encode()], {})
+        new_publisher(PROJECT).publish(options.topic, [message.encode()], {})
     except PipelineError as error:
         print(f"not published: {error}", file=sys.stderr)  # noqa: T201 - a command
         return 1

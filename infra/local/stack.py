@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
 
+from functions.reference_sync.reference_data import market_sessions, target_stocks
 from infra import topology
 from infra.local import topics
 from infra.local.emulator import Emulator
@@ -23,7 +24,6 @@ from infra.local.postgres import Postgres
 from infra.local.processes import Child, StartFailed, free_port
 from infra.local.relay import Relay
 from infra.local.secret_manager import SecretManager
-from infra.reference_data import market_sessions, target_stocks
 from shared.clock import clock
 from shared.database.engine import new_engine
 from shared.database.ledger import run_id_of

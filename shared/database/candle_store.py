@@ -261,6 +261,7 @@ def _follow_up(
         "message_id": cause,
         "trigger": json.dumps(trigger),
         "requested_at": harvest.rebase.found_at,
+        "no_session": False,
     }
     connection.execute(OPEN_RUN, run)
     connection.execute(ADD_TASKS, tasks_of(run_id, requests))

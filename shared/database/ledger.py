@@ -38,8 +38,8 @@ LEASE_SECONDS = 120
 STRANDED_SECONDS = 60
 
 OPEN_RUN = text("""
-    INSERT INTO runs (run_id, message_id, trigger, requested_at)
-    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at)
+    INSERT INTO runs (run_id, message_id, trigger, requested_at, no_session)
+    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at, :no_session)
     ON CONFLICT (run_id) DO NOTHING
 """)
 ADD_TASKS = text("""
@@ -50,7 +50,7 @@ ADD_TASKS = text("""
 """)
 STRANDED = text("""
     SELECT run_id FROM runs
-    WHERE published_at IS NULL
+    WHERE published_at IS NULL AND NOT no_session
       AND written_at < clock_timestamp() - make_interval(secs => :seconds)
     ORDER BY written_at
 """)
@@ -154,6 +154,7 @@ class Ledger:
             "message_id": message_id,
             "trigger": trigger.decode(),
             "requested_at": now,
+            "no_session": not requests,
         }
         with transaction(self._engine) as connection:
             if connection.execute(OPEN_RUN, run).rowcount:

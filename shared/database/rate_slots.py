@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -74,6 +75,15 @@ class RateSlots:
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         with transaction(self._engine) as connection:
             connection.execute(POSTPONE, slot | {"penalty": PENALTY_SECONDS})
+
+
+def new_throttle(
+    engine: Engine, requests_per_second: float | None, max_wait: float
+) -> RateSlots | NoLimit:
+    """Slots at this pace; None is a broker without a limit."""
+    if requests_per_second is None:
+        return NoLimit()
+    return RateSlots(engine, requests_per_second, max_wait, time.sleep)
 
 
 class NoLimit:

@@ -342,3 +342,17 @@ def test_logs_are_lines_of_json_with_one_canonical_line_a_message(pipeline):
     assert {"run_id", "stock_code", "timeframe", "requests", "severity"} <= collected[
         0
     ].keys()
+
+
+def test_the_master_and_the_calendar_are_synced_by_a_message(pipeline):
+    pipeline.stack.publish("reference", b'{"sync":["calendar","stocks"]}')
+
+    count = "SELECT count(*) FROM stocks"
+    until(lambda: pipeline.query(count)[0][0] > 2_000, "the master is there")
+    assert pipeline.query("SELECT count(*) FROM stocks WHERE is_target") == [(30,)]
+    assert pipeline.query("SELECT listed FROM stocks WHERE stock_code = '091990'") == [
+        (False,)
+    ]
+    assert pipeline.query(
+        "SELECT market_name, count(*) FROM stocks GROUP BY 1 ORDER BY 2"
+    ) == [("거래소", 950), ("코스닥", 1_821)]

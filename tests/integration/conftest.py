@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
+from functions.reference_sync.reference_data import market_sessions, target_stocks
 from infra.local.emulator import Emulator
 from infra.local.secret_manager import SecretManager
-from infra.reference_data import market_sessions, target_stocks
 from shared.database.engine import new_engine
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore

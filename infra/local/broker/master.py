@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from infra.reference_data import target_stocks
+from functions.reference_sync.reference_data import target_stocks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
+from functions.reference_sync.reference_data import market_sessions
 from infra.local.broker import master
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.faults import Kind
@@ -22,7 +23,6 @@ from infra.local.broker.market import (
     Market,
     RecordedDays,
 )
-from infra.reference_data import market_sessions
 from shared.clock import clock
 from shared.sessions import Calendar
 

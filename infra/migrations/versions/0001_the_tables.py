@@ -17,6 +17,15 @@ CREATE TABLE stocks (
     market_name   text NOT NULL,
     listed        boolean NOT NULL DEFAULT true,
     is_target     boolean NOT NULL DEFAULT false,
+    absences      integer NOT NULL DEFAULT 0,
+    listed_on     date,
+    listed_shares bigint,
+    audit_info    text,
+    state         text,
+    sector        text,
+    size_class    text,
+    order_warning text,
+    nxt_enabled   boolean,
     first_seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_seen_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -29,6 +38,19 @@ CREATE TABLE market_sessions (
     closes_at    timestamptz NOT NULL CHECK (closes_at > opens_at),
     source       text NOT NULL
 );
+CREATE TABLE session_overrides (
+    session_date date PRIMARY KEY,
+    opens_at     timestamptz,
+    closes_at    timestamptz,
+    said_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((opens_at IS NULL) = (closes_at IS NULL)),
+    CHECK (closes_at > opens_at)
+);
+COMMENT ON TABLE session_overrides IS
+    'What an operator said about a day; without hours it is closed';
+COMMENT ON COLUMN stocks.absences IS
+    'How often in a row the master did not name the stock; twice means unlisted';
+
 COMMENT ON TABLE market_sessions IS
     'The trading calendar; a day within its years that is not here is closed';
 """
@@ -124,7 +146,8 @@ CREATE TABLE runs (
     trigger      jsonb NOT NULL,
     requested_at timestamptz NOT NULL,
     written_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
-    published_at timestamptz
+    published_at timestamptz,
+    no_session   boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE runs IS 'What was asked for, and whether its tasks were sent out';
 
@@ -158,7 +181,8 @@ SELECT run_id, runs.requested_at, runs.published_at,
        count(*) FILTER (WHERE task.state = 'no_data') AS no_data,
        count(*) FILTER (WHERE task.state = 'failed') AS failed,
        count(*) FILTER (WHERE task.state = 'dead') AS dead,
-       CASE WHEN bool_or(task.state IN ('queued', 'running', 'failed')) THEN 'running'
+       CASE WHEN runs.no_session THEN 'no session'
+            WHEN bool_or(task.state IN ('queued', 'running', 'failed')) THEN 'running'
             WHEN bool_or(task.state = 'dead') THEN 'incomplete'
             ELSE 'complete' END AS state
 FROM runs LEFT JOIN tasks AS task USING (run_id)
@@ -192,5 +216,6 @@ def downgrade() -> None:
     op.execute("DROP VIEW run_states")
     op.execute(
         "DROP TABLE rate_slots, tasks, runs, quarantine, corporate_actions, "
-        "revisions, series, candles, market_sessions, stocks"
+        "revisions, series, candles, session_overrides, "
+        "market_sessions, stocks"
     )

@@ -8,7 +8,7 @@ from functions.dispatcher.dispatch import dispatch
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage, PublishFailed
 from shared.messages import CollectRequest
-from tests.builders import day, kst
+from tests.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:30")
 
@@ -59,11 +59,13 @@ class Topic:
         self.messages.extend(messages)
 
 
-def run(trigger, runs=None, stocks=None, topic=None):
+def run(trigger, runs=None, stocks=None, topic=None, now=NOW):
     runs = runs or FakeRuns()
     topic = topic or Topic(runs)
     data = trigger if isinstance(trigger, bytes) else json.dumps(trigger).encode()
-    outcome = dispatch("run-1", "42", data, stocks or FakeStocks(), runs, topic, NOW)
+    outcome = dispatch(
+        "run-1", "42", data, stocks or FakeStocks(), runs, topic, CALENDAR, now
+    )
     return outcome, [CollectRequest.from_bytes(data) for data in topic.messages], runs
 
 
@@ -165,3 +167,29 @@ def test_a_malformed_trigger_leaves_no_trace():
 def test_no_targets_is_an_error_and_not_an_empty_run():
     with pytest.raises(MalformedMessage, match="load them first"):
         run({"timeframe": "5m"}, stocks=FakeStocks(targets=()))
+
+
+@pytest.mark.parametrize(
+    "now", ["2026-11-21 10:00", "2026-10-09 10:00", "2026-11-20 08:59"]
+)
+def test_a_tick_without_a_session_asks_for_nothing_and_is_written_down(now):
+    outcome, requests, runs = run({"timeframe": "5m"}, now=kst(now))
+
+    assert outcome.no_session
+    assert requests == []
+    assert runs.runs == {"run-1": []}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"force": True}, {"period": "30d"}, {"mode": "backfill"}, {"start": "2026-01-02"}],
+)
+def test_history_and_force_need_no_session(more):
+    outcome, requests, _ = run({"timeframe": "5m"} | more, now=kst("2026-11-21 10:00"))
+
+    assert not outcome.no_session
+    assert len(requests) == 2
+
+
+def test_a_tick_in_the_evening_still_has_its_session():
+    assert not run({"timeframe": "5m"}, now=kst("2026-11-20 20:45"))[0].no_session

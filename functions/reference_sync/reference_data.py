@@ -1,4 +1,4 @@
-"""Reference data of the repository: the target stocks and the trading calendar."""
+"""What ships with the function: the trading calendar and the first targets."""
 
 from __future__ import annotations
 

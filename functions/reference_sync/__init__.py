@@ -1,0 +1,1 @@
+"""Keeps the trading calendar and the stock master."""
