@@ -38,14 +38,16 @@ ALIASES = {
 
 
 class Mode(StrEnum):
-    """What a run is for: to stay current, to fetch history, or to check the basis.
+    """What a run is for: to stay current, to fetch history, or to set it right.
 
-    A rebuild reads the joint anew, and the whole series where its prices moved.
+    A rebuild reads the joint anew, and the whole series where its prices moved. A
+    repair asks again for settled candles that are missing.
     """
 
     INCREMENTAL = "incremental"
     BACKFILL = "backfill"
     REBUILD = "rebuild"
+    REPAIR = "repair"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ class Harvest:
 
     ``candles`` are in ascending order, one for each instant; ``series`` is what the
     series will be once they are stored. With a ``rebase`` the candles are the whole
-    series, and what is older than they are is multiplied by its ratio.
+    series, and what is older than they are is multiplied by its ratio. ``absent``
+    slots were asked for again and the broker has no candle there.
     """
 
     candles: tuple[Candle, ...]
@@ -79,6 +80,7 @@ class Harvest:
     series: Series
     no_data: bool = False
     rebase: Rebase | None = None
+    absent: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,10 @@ CLOSES = time(15, 30)
 AFTER_MARKET_SINCE = date(2026, 9, 14)
 AFTER_OPENS = time(16, 0)
 AFTER_CLOSES = time(20, 0)
+# From the closing auction to the after-market.
+AFTER_PAUSE = timedelta(minutes=30)
+# Orders for the closing auction are gathered for ten minutes.
+AUCTION_CALL = timedelta(minutes=10)
 # The after-market ends at 20:00; corrections still arrive some minutes later.
 SETTLES = time(20, 30)
 # A small five-minute candle follows the closing auction, five minutes after it.
@@ -152,6 +156,33 @@ class Calendar:
         monday, _ = week_of(day)
         return not any(self.session_dates(monday, day - DAY))
 
+    def slots(self, timeframe: Timeframe, day: date) -> list[datetime]:
+        """When the candles of a session open where all of them were traded.
+
+        Nobody trades while the closing auction is called; of five minutes a small
+        candle follows it. A week opens with its first session.
+        """
+        session = self.session_on(day)
+        if session is None:
+            return []
+        if timeframe is Timeframe.WEEK_1:
+            return [midnight(day)] if self._opens_week(day) else []
+        if timeframe.minutes is None:
+            return [midnight(day)]
+        step = timedelta(minutes=timeframe.minutes)
+        called = session.closes_at - AUCTION_CALL
+        if timeframe is Timeframe.MINUTE_5:
+            regular = _every(step, session.opens_at, called)
+            regular += [session.closes_at, session.closes_at + LATE_CANDLE]
+        else:
+            regular = _every(step, session.opens_at, session.closes_at + LATE_CANDLE)
+        if day < AFTER_MARKET_SINCE:
+            return regular
+        opens = datetime.combine(day, AFTER_OPENS, KST)
+        opens = max(opens, session.closes_at + AFTER_PAUSE)
+        closes = datetime.combine(day, AFTER_CLOSES, KST)
+        return regular + [at for at in _every(step, opens, closes) if at > regular[-1]]
+
     def place(self, timeframe: Timeframe, opened_at: datetime) -> CandleSession:
         """Tell which part of its session a candle belongs to.
 
@@ -183,6 +214,10 @@ class Calendar:
             message = f"{local:%H:%M} is outside the session of {local:%Y-%m-%d}"
             raise ValueError(message)
         return CandleSession.AFTER
+
+
+def _every(step: timedelta, first: datetime, beyond: datetime) -> list[datetime]:
+    return [first + step * n for n in range(-((first - beyond) // step))]
 
 
 def sessions_between(

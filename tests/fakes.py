@@ -212,6 +212,9 @@ class FakeStore:
             and candle.opened_at < midnight(attempt.series.settled_through + DAY)
         }
 
+    def known_slots(self, attempt, first, beyond):
+        return {c.opened_at for c in self.known if first <= c.opened_at < beyond}
+
     def store(self, attempt, harvest):
         self.harvests.append(harvest)
         return Counts(inserted=len(harvest.candles))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from functions.collector.joint import SAME, Basis, compare
-from functions.collector.plan import Plan, Span, plan
+from functions.collector.plan import Plan, Span, last_day, plan
 from shared.errors import KiwoomUnavailable, NoCandles, UnknownStock
+from shared.messages import Mode
 from shared.series import Attempt, Counts, Harvest, Rebase, Series
 from shared.sessions import DAY, kst_date, midnight
 
@@ -92,6 +93,11 @@ class CandleStore(Protocol):
     def settled(self, attempt: Attempt, first: datetime) -> dict[datetime, Candle]:
         """The settled candles of the series from ``first`` on."""
 
+    def known_slots(
+        self, attempt: Attempt, first: datetime, beyond: datetime
+    ) -> set[datetime]:
+        """Slots with a candle, and those where the broker is known to have none."""
+
     def store(self, attempt: Attempt, harvest: Harvest) -> Counts:
         """Store candles, series and task in one transaction."""
 
@@ -164,6 +170,8 @@ class _Work:
     def harvest(self) -> Harvest:
         """Read what the plan wants; what the broker lacks is remembered."""
         request, series = self._attempt.request, self._attempt.series
+        if request.mode is Mode.REPAIR:
+            return self._repaired()
         todo = None
         if not series.ended:
             todo = plan(request, series, self._calendar, self._now)
@@ -233,6 +241,69 @@ class _Work:
         )
         return replace(harvest, rebase=rebase)
 
+    def _repaired(self) -> Harvest:
+        """Ask again for the settled candles that are missing, with the fewest pages.
+
+        A page is asked for by the newest candle that is missing; then by the newest
+        that it did not reach, or, on the day where it was cut, by going on.
+        """
+        request, series = self._attempt.request, self._attempt.series
+        missing = self._missing()
+        absent: list[datetime] = []
+        reading: _Reading | None = None
+        while missing and not series.ended:
+            newest = kst_date(max(missing))
+            cut = reading and reading.reached and kst_date(reading.reached)
+            if reading is None or cut != newest:
+                anchor = last_day(request.timeframe, newest)
+                span = Span(min(anchor, kst_date(self._now)), series_start(series))
+                reading = self._span(span)
+                assert reading is not None
+            page = reading.next()
+            reached = page.oldest if page else None
+            resolved = {at for at in missing if reached is None or at >= reached}
+            if reached is not None and not self._proven(reading):
+                return self._reread(missing)
+            found = {at for at in resolved if at in reading.candles}
+            self._candles.update(reading.candles)
+            absent += resolved - found
+            missing -= resolved
+        return replace(self._harvest(series), absent=tuple(sorted(absent)))
+
+    def _missing(self) -> set[datetime]:
+        """Slots of settled sessions for which there is neither candle nor knowledge."""
+        request, series = self._attempt.request, self._attempt.series
+        if series.covered_from is None or series.settled_through is None:
+            return set()
+        first = max(filter(None, (series.covered_from, request.start)))
+        last = series.settled_through
+        if request.end:
+            last = min(last, request.end - DAY)
+        expected = {
+            slot
+            for day in self._calendar.session_dates(first, last)
+            for slot in self._calendar.slots(request.timeframe, day)
+        }
+        period = (midnight(first), midnight(last + DAY))
+        return expected - self._store.known_slots(self._attempt, *period)
+
+    def _proven(self, reading: _Reading) -> bool:
+        """Whether what was read stands on the basis of the candles we have."""
+        ours = self._store.settled(self._attempt, min(reading.candles))
+        common = ours.keys() & reading.candles.keys()
+        return bool(common) and not compare(ours, reading.candles).moved
+
+    def _reread(self, missing: set[datetime]) -> Harvest:
+        """Read the series from today: its days of old stand on another basis."""
+        series = self._attempt.series
+        start = series_start(series)
+        todo = Plan(
+            newer=None, covered_from=start, settled_through=series.settled_through
+        )
+        harvest = self._rebuilt(todo, None)
+        absent = missing - {candle.opened_at for candle in harvest.candles}
+        return replace(harvest, absent=tuple(sorted(absent)))
+
     def _nothing(self) -> Harvest:
         """The broker has nothing at all for the stock."""
         request = self._attempt.request
@@ -283,6 +354,12 @@ class _Work:
         self._attempt.requests += 1
 
 
+def series_start(series: Series) -> date:
+    """The first day that the series covers."""
+    assert series.covered_from is not None
+    return series.covered_from
+
+
 class _Reading:
     """The pages from one anchor, as far back as they are wanted."""
 
@@ -294,18 +371,28 @@ class _Reading:
         self._pages = pages
         self._work = work
         self._read: dict[datetime, Candle] = {}
-        self._reached: datetime | None = None
+        self.reached: datetime | None = None
 
     def read(self, start: date | None = None) -> None:
         """Read back to ``start``; going on later goes on with the next page."""
-        first = midnight(start or self.span.start)
-        slot = self._work.first_slot(start or self.span.start)
-        while self._reached is None or self._reached > slot:
-            page = self._next()
-            if page is None:
+        first = start or self.span.start
+        slot = self._work.first_slot(first)
+        while self.reached is None or self.reached > slot:
+            if self.next() is None:
                 break
-            self._reached = page.oldest or self._reached
-        self.candles = {at: c for at, c in self._read.items() if at >= first}
+        self._take(first)
+
+    def next(self) -> Page | None:
+        """Read one page more, None when there is none."""
+        page = self._next()
+        if page is not None:
+            self.reached = page.oldest or self.reached
+            self._take(self.span.start)
+        return page
+
+    def _take(self, first: date) -> None:
+        begin = midnight(first)
+        self.candles = {at: c for at, c in self._read.items() if at >= begin}
 
     def _next(self) -> Page | None:
         try:

@@ -40,6 +40,7 @@ MAX_WAIT_SECONDS = {
     Mode.INCREMENTAL: 60.0,
     Mode.REBUILD: 60.0,
     Mode.BACKFILL: 10.0,
+    Mode.REPAIR: 10.0,
 }
 
 

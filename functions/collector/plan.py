@@ -120,7 +120,7 @@ def _older(
         return None
     if not any(calendar.session_dates(start, covered_from - DAY)):
         return None
-    joint = _last_day(request.timeframe, series.oldest or covered_from)
+    joint = last_day(request.timeframe, series.oldest or covered_from)
     return Span(min(joint, today), start)
 
 
@@ -129,7 +129,7 @@ def _anchor(request: CollectRequest, now: datetime) -> date:
     today = kst_date(now)
     if request.end is None:
         return today
-    return min(_last_day(request.timeframe, request.end - DAY), today)
+    return min(last_day(request.timeframe, request.end - DAY), today)
 
 
 def _wanted_start(request: CollectRequest, today: date) -> date | None:
@@ -144,6 +144,6 @@ def _first_day(timeframe: Timeframe, day: date) -> date:
     return week_of(day)[0] if timeframe is Timeframe.WEEK_1 else day
 
 
-def _last_day(timeframe: Timeframe, day: date) -> date:
+def last_day(timeframe: Timeframe, day: date) -> date:
     """The last day of the candle that ``day`` is in."""
     return week_of(day)[1] if timeframe is Timeframe.WEEK_1 else day

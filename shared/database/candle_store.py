@@ -102,6 +102,22 @@ RECORD_ACTION = text("""
             cast(:evidence AS jsonb), :run_id)
     ON CONFLICT (stock_code, timeframe, after_date, effective_by) DO NOTHING
 """)
+# What is known of each slot that is settled: a candle, or that there is none.
+KNOWN_SLOTS = text("""
+    SELECT opened_at FROM candles
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+    UNION ALL
+    SELECT opened_at FROM absent_slots
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+""")
+REMEMBER_ABSENT = text("""
+    INSERT INTO absent_slots (stock_code, timeframe, opened_at, run_id)
+    SELECT :stock_code, :timeframe, opened_at, :run_id
+    FROM unnest(cast(:opened_at AS timestamptz[])) AS t (opened_at)
+    ON CONFLICT (stock_code, timeframe, opened_at) DO NOTHING
+""")
 OTHER_TIMEFRAMES = text("""
     SELECT timeframe FROM series
     WHERE stock_code = :stock_code AND timeframe <> :timeframe
@@ -161,6 +177,15 @@ class CandleStore:
             for row in rows
         }
 
+    def known_slots(
+        self, attempt: Attempt, first: datetime, beyond: datetime
+    ) -> set[datetime]:
+        """The slots for which there is a candle, or the knowledge that there is none."""
+        period = {"first": first, "beyond": beyond}
+        with transaction(self._engine) as connection:
+            slots = connection.execute(KNOWN_SLOTS, _key(attempt.request) | period)
+            return set(slots.scalars())
+
     def store(self, attempt: Attempt, harvest: Harvest) -> Counts:
         """Store candles, series and task; all of it or nothing.
 
@@ -182,6 +207,9 @@ class CandleStore:
                 rescaled=_rebase(connection, key, request.timeframe, harvest),
                 follow_up=_follow_up(connection, key, request, harvest),
             )
+            if harvest.absent:
+                absent = {"opened_at": _instants(harvest.absent)}
+                connection.execute(REMEMBER_ABSENT, key | absent)
             covered = {
                 "covered_from": series.covered_from,
                 "settled_through": series.settled_through,
@@ -309,9 +337,7 @@ def _columns(candles: tuple[Candle, ...]) -> dict[str, str]:
     slower). All elements are numbers, instants and our own words: nothing to quote.
     """
     return {
-        "opened_at": _literal(
-            candle.opened_at.astimezone(KST).isoformat() for candle in candles
-        ),
+        "opened_at": _instants(candle.opened_at for candle in candles),
         "open": _literal(str(candle.open) for candle in candles),
         "high": _literal(str(candle.high) for candle in candles),
         "low": _literal(str(candle.low) for candle in candles),
@@ -323,6 +349,10 @@ def _columns(candles: tuple[Candle, ...]) -> dict[str, str]:
         ),
         "session": _literal(candle.session.value for candle in candles),
     }
+
+
+def _instants(instants: Iterable[datetime]) -> str:
+    return _literal(instant.astimezone(KST).isoformat() for instant in instants)
 
 
 def _literal(elements: Iterable[str]) -> str:

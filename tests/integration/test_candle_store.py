@@ -70,6 +70,7 @@ def test_candles_come_back_as_they_were_stored(house):
         1_000,
         648_525_000_000,
         "regular",
+        False,
     )
 
 

@@ -96,7 +96,8 @@ def test_the_calendar_is_read_again_only_when_it_is_old(engine, reference_data):
     seconds = [0.0]
     store = SessionStore(engine, lambda: seconds[0])
     first = store.calendar()
-    store.write([MarketSession.regular(day("2026-10-09"))], "operator")
+    another = SessionStore(engine, lambda: 0.0)
+    another.write([MarketSession.regular(day("2026-10-09"))], "operator")
 
     assert store.calendar() is first
     seconds[0] = FRESH_SECONDS + 1

@@ -204,3 +204,80 @@ def test_a_revision_of_a_settled_candle_is_recorded_and_no_action(world):
     assert is_true(world, ["1d"], starts={"1d": "2026-06-01"})
     assert world.query("SELECT count(*) FROM revisions") == [(1,)]
     assert world.query("SELECT * FROM corporate_actions") == []
+
+
+@pytest.mark.parametrize("timeframe", ALL)
+@pytest.mark.parametrize("count", [1, 37, 500])
+def test_what_was_deleted_is_healed_by_one_repair(world, timeframe, count):
+    world.tick(timeframe, start=START[timeframe])
+    before = world.stored(timeframe)
+    world.query("SELECT setseed(0.42)")
+    world.query(
+        "DELETE FROM candles WHERE opened_at IN (SELECT opened_at FROM candles"
+        " WHERE opened_at < '2026-11-13' ORDER BY md5(opened_at::text) LIMIT :count)",
+        count=min(count, len(before) - 40),
+    )
+    asked = world.asked()
+
+    world.tick(timeframe, mode="repair")
+
+    assert world.stored(timeframe) == before
+    size = 900 if timeframe.endswith("m") else 600
+    assert world.asked() - asked <= -(-len(before) // size)
+    asked = world.asked()
+    world.tick(timeframe, mode="repair")
+    assert world.asked() == asked
+
+
+def test_a_repair_asks_where_something_is_missing_and_nowhere_else(world):
+    world.tick("5m", start="2026-03-02")
+    before = world.stored("5m")
+    world.query("DELETE FROM candles WHERE opened_at = '2026-04-02 01:00+00'")
+    world.query("DELETE FROM candles WHERE opened_at = '2026-10-15 01:00+00'")
+    asked = world.asked()
+
+    world.tick("5m", mode="repair")
+
+    assert world.asked() - asked == 2
+    assert world.stored("5m") == before
+
+
+def test_what_the_broker_does_not_have_is_remembered(engine):
+    halts = {"005930": (day("2026-10-12"), day("2026-10-13"))}
+    world = World(engine, "2026-11-16 21:00", halts=halts)
+    world.tick("5m", start="2026-10-01")
+    asked = world.asked()
+
+    world.tick("5m", mode="repair")
+    once = world.asked() - asked
+    world.tick("5m", mode="repair")
+
+    assert once >= 1
+    assert world.asked() - asked == once
+    assert world.query("SELECT count(*) FROM absent_slots") == [(2 * (78 + 48),)]
+
+
+def test_a_repair_behind_a_corporate_action_puts_no_old_prices_in(world):
+    world.acts("005930", "2026-09-01", 5.0)
+    world.tick("1d", start="2026-03-02")
+    before = world.stored("1d")
+    world.query("DELETE FROM candles WHERE opened_at IN"
+                " ('2026-06-09 15:00+00', '2026-06-10 15:00+00')")  # fmt: skip
+
+    world.tick("1d", mode="repair")
+
+    assert world.stored("1d") == before
+    assert world.query("SELECT * FROM corporate_actions") == []
+
+
+def test_rows_that_the_broker_spoilt_are_healed_when_it_is_well_again(world):
+    from infra.local.broker.faults import Fault, Kind  # noqa: PLC0415
+
+    world.broker.faults = [Fault(kind=Kind.CORRUPT, api_id="ka10081")]
+    world.tick("1d", start="2026-06-01")
+    assert world.query("SELECT count(*) FROM quarantine") == [(1,)]
+    world.broker.faults = []
+
+    world.tick("1d", mode="repair")
+
+    assert is_true(world, ["1d"], starts={"1d": "2026-06-01"})

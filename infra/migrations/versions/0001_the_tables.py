@@ -126,6 +126,16 @@ CREATE TABLE corporate_actions (
 COMMENT ON TABLE corporate_actions IS
     'Splits and the like: old prices times ratio are new prices, after after_date';
 
+CREATE TABLE absent_slots (
+    stock_code text NOT NULL,
+    timeframe  text NOT NULL,
+    opened_at  timestamptz NOT NULL,
+    run_id     text NOT NULL,
+    PRIMARY KEY (stock_code, timeframe, opened_at)
+);
+COMMENT ON TABLE absent_slots IS
+    'A repair asked for these and the broker has nothing: they are not asked for again';
+
 CREATE TABLE quarantine (
     quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id        text NOT NULL,
@@ -215,7 +225,7 @@ def downgrade() -> None:
     """Drop everything."""
     op.execute("DROP VIEW run_states")
     op.execute(
-        "DROP TABLE rate_slots, tasks, runs, quarantine, corporate_actions, "
-        "revisions, series, candles, session_overrides, "
+        "DROP TABLE rate_slots, tasks, runs, quarantine, absent_slots, "
+        "corporate_actions, revisions, series, candles, session_overrides, "
         "market_sessions, stocks"
     )

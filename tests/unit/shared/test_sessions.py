@@ -127,3 +127,30 @@ def test_a_candle_off_the_grid_or_the_session_is_refused(timeframe, opened_at, r
 
 def test_a_week_is_monday_to_sunday():
     assert week_of(day("2026-11-22")) == (day("2026-11-16"), day("2026-11-22"))
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "on", "count"),
+    [
+        (M5, "2026-09-11", 78),
+        (Timeframe.MINUTE_30, "2026-09-11", 14),
+        (M60, "2026-09-11", 7),
+        (M5, "2026-11-20", 78 + 48),
+        (Timeframe.MINUTE_30, "2026-11-20", 14 + 8),
+        (M60, "2026-11-20", 7 + 4),
+        (M5, "2026-01-02", 66),
+        (M5, "2025-11-13", 78),
+        (M60, "2025-11-13", 7),
+        (D1, "2026-11-20", 1),
+        (W1, "2026-11-20", 0),
+        (W1, "2026-11-16", 1),
+        (W1, "2026-10-06", 1),
+        (M5, "2026-11-21", 0),
+    ],
+)
+def test_a_session_has_as_many_slots_as_were_observed(timeframe, on, count):
+    slots = CALENDAR.slots(timeframe, day(on))
+
+    assert len(set(slots)) == count
+    for slot in slots:
+        CALENDAR.place(timeframe, slot)
