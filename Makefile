@@ -37,6 +37,10 @@ test: $(READY) ## All tests: unit, integration, end to end
 test-unit: $(READY) ## Only the tests without sockets
 	$(BIN)/pytest tests/unit
 
+.PHONY: chaos
+chaos: $(READY) ## Random histories with crashes and faults, against clean runs: make chaos N=1000 SEED=0
+	$(BIN)/python -m tests.chaos $(or $(N),1000) $(or $(SEED),0)
+
 .PHONY: lint
 lint: $(READY) ## Style, types and which way the arrows point
 	$(BIN)/ruff format --check .

@@ -34,13 +34,29 @@ class Series:
     version: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedPage:
+    """A page that an attempt read before it failed: it is not asked for again.
+
+    ``read_at`` is when the attempt began, ``cursor`` where the next page begins.
+    """
+
+    anchor: date
+    cursor: str
+    oldest: datetime
+    read_at: datetime
+    candles: tuple[Candle, ...]
+    rejected: tuple[RejectedRow, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Attempt:
     """One try at one task: its request, and the series as it was at the start.
 
     While an attempt lasts, no other works at the same series; ``owner`` is how the
     ledger knows it. ``listed`` is False only for a stock known to be delisted.
-    ``requests`` counts what was sent to the broker so far.
+    ``requests`` counts what was sent to the broker so far, ``staged`` are the pages
+    that earlier attempts at the task have left.
     """
 
     request: CollectRequest
@@ -48,6 +64,7 @@ class Attempt:
     series: Series
     listed: bool
     requests: int = 0
+    staged: tuple[StagedPage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

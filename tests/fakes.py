@@ -126,6 +126,7 @@ class FakePage:
     blank: bool = False
     last: bool = False
     oldest: datetime | None = None
+    cursor: str | None = None
 
 
 class FakeSource:
@@ -140,7 +141,7 @@ class FakeSource:
         self.fails_on_page = fails_on_page
         self.asked = []
 
-    def pages(self, stock_code, timeframe, *, anchor, calendar, meter):
+    def pages(self, stock_code, timeframe, *, anchor, calendar, meter, cursor=None):
         self.asked.append(anchor)
         mine = [
             candle
@@ -189,7 +190,7 @@ class FakeLedger:
             self.errors.append(error)
             raise
 
-    def keep(self, attempt):
+    def keep(self, attempt, pages=()):
         self.kept += 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
+from functools import lru_cache
 from io import BytesIO
 
 import requests
@@ -80,6 +81,13 @@ class Token:
         return None
 
 
+@lru_cache
+def market_of(seed, halts):
+    """A market, with all that it has generated so far."""
+    days = GeneratedDays(seed, CALENDAR, MASTER, dict(halts))
+    return Market(days, CALENDAR, seed=seed)
+
+
 class World:
     """Everything, at one moment; move ``now`` to let time go by."""
 
@@ -87,8 +95,9 @@ class World:
         self.engine = engine
         self.now = kst(now)
         self.actions = {}
-        days = GeneratedDays(seed, CALENDAR, MASTER, halts or {})
-        market = Market(days, CALENDAR, seed=seed, actions=self.actions)
+        # Prices do not depend on the world: they are made once for all of them.
+        market = market_of(seed, tuple((halts or {}).items()))
+        market.actions = self.actions
         self.broker = Broker(
             market,
             MASTER,

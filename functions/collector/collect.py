@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from functions.collector.joint import SAME, Basis, compare
 from functions.collector.plan import Plan, Span, last_day, plan
 from shared.errors import KiwoomUnavailable, NoCandles, UnknownStock
 from shared.messages import Mode
-from shared.series import Attempt, Counts, Harvest, Rebase, Series
+from shared.series import Attempt, Counts, Harvest, Rebase, Series, StagedPage
 from shared.sessions import DAY, kst_date, midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
@@ -46,6 +47,10 @@ class Page(Protocol):
     def oldest(self) -> datetime | None:
         """The instant of the oldest row."""
 
+    @property
+    def cursor(self) -> str | None:
+        """Where the next page begins."""
+
 
 class Meter(Protocol):
     """Who wants to know about every request to the broker."""
@@ -60,7 +65,7 @@ class Meter(Protocol):
 class CandleSource(Protocol):
     """Where candles come from."""
 
-    def pages(
+    def pages(  # noqa: PLR0913 - each is a fact of the request
         self,
         stock_code: str,
         timeframe: Timeframe,
@@ -68,8 +73,9 @@ class CandleSource(Protocol):
         anchor: date,
         calendar: Calendar,
         meter: Meter,
+        cursor: str | None = None,
     ) -> Iterator[Page]:
-        """Yield pages, newest first, from ``anchor`` on."""
+        """Yield pages, newest first, from ``anchor`` on, or after an earlier page."""
 
 
 class TaskLedger(Protocol):
@@ -80,8 +86,8 @@ class TaskLedger(Protocol):
     ) -> AbstractContextManager[Attempt | None]:
         """Begin a try at the task; None when the task is finished already."""
 
-    def keep(self, attempt: Attempt) -> None:
-        """Say that the attempt goes on."""
+    def keep(self, attempt: Attempt, pages: Sequence[StagedPage]) -> None:
+        """Say that the attempt goes on, and leave its pages for the next one."""
 
 
 class CandleStore(Protocol):
@@ -103,6 +109,8 @@ class CandleStore(Protocol):
 
 
 NOTHING_STORED = Counts()
+# The broker's keys of pages are not meant to be kept, and a forming candle grows old.
+STAGED_FOR = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +169,12 @@ class _Work:
         self._source = source
         self._ledger = ledger
         self._store = store
-        self._now = now
+        # What an earlier attempt has left is used as long as it is young.
+        self._staged = [
+            page for page in attempt.staged if now - page.read_at < STAGED_FOR
+        ]
+        self._now = min([now, *(page.read_at for page in self._staged)])
+        self._unstaged: list[StagedPage] = []
         self._calendar = store.calendar()
         self._candles: dict[datetime, Candle] = {}
         self._rejected: list[RejectedRow] = []
@@ -177,34 +190,31 @@ class _Work:
             todo = plan(request, series, self._calendar, self._now)
         if todo is None:
             return Harvest(candles=(), rejected=(), series=series, no_data=series.ended)
-        newer = self._span(todo.newer)
+        newer, older = self._span(todo.newer), self._span(todo.older)
         if newer:
             newer.read()
             if not newer.found:
                 return self._nothing()
-            if self._basis(newer).moved:
+        for reading in filter(None, (newer, older)):
+            reading.read()
+            if self._basis(reading).moved:
                 return self._rebuilt(todo, newer)
-        older = self._span(todo.older)
-        if older:
-            older.read()
-            if self._basis(older).moved:
-                return self._rebuilt(todo, newer)
-        for reading in (newer, older):
-            if reading:
-                self._candles.update(reading.candles)
+            self._candles.update(reading.candles)
         return self._harvest(self._covered(todo))
 
     def _span(self, span: Span | None) -> _Reading | None:
         if span is None:
             return None
+        staged = [page for page in self._staged if page.anchor == span.anchor]
         pages = self._source.pages(
             self._attempt.request.stock_code,
             self._attempt.request.timeframe,
             anchor=span.anchor,
             calendar=self._calendar,
             meter=self,
+            cursor=staged[-1].cursor if staged else None,
         )
-        return _Reading(span, pages, self)
+        return _Reading(span, pages, self, staged)
 
     def _basis(self, reading: _Reading) -> Basis:
         """How the prices that were read relate to the settled ones we have."""
@@ -336,18 +346,33 @@ class _Work:
         """The first instant on or after ``day`` at which a candle can open."""
         return self._calendar.first_slot(self._attempt.request.timeframe, day)
 
-    def note(self, page: Page) -> None:
-        """Keep what a page tells besides its candles."""
+    def note(self, span: Span, page: Page) -> None:
+        """Keep what a page tells besides its candles, and the page for a next time."""
         self._rejected.extend(page.rejected)
         self._exhausted = self._exhausted or page.last
+        if page.cursor is not None and page.oldest is not None:
+            staged = StagedPage(
+                anchor=span.anchor,
+                cursor=page.cursor,
+                oldest=page.oldest,
+                read_at=self._now,
+                candles=page.candles,
+                rejected=page.rejected,
+            )
+            self._unstaged.append(staged)
+
+    def recall(self, page: StagedPage) -> None:
+        """Keep what a page told when it was read."""
+        self._rejected.extend(page.rejected)
 
     def is_forgotten(self) -> bool:
         """Whether the broker may have forgotten the stock: it is delisted."""
         return not self._attempt.listed
 
     def waiting(self) -> None:
-        """Keep the series while the request waits."""
-        self._ledger.keep(self._attempt)
+        """Keep the series while the request waits, and the pages that came before."""
+        pages, self._unstaged = self._unstaged, []
+        self._ledger.keep(self._attempt, pages)
 
     def sent(self) -> None:
         """Count the request, also if the attempt fails later."""
@@ -363,7 +388,13 @@ def series_start(series: Series) -> date:
 class _Reading:
     """The pages from one anchor, as far back as they are wanted."""
 
-    def __init__(self, span: Span, pages: Iterator[Page], work: _Work) -> None:
+    def __init__(
+        self,
+        span: Span,
+        pages: Iterator[Page],
+        work: _Work,
+        staged: Sequence[StagedPage],
+    ) -> None:
         self.span = span
         self.candles: dict[datetime, Candle] = {}
         self.found = False
@@ -372,6 +403,11 @@ class _Reading:
         self._work = work
         self._read: dict[datetime, Candle] = {}
         self.reached: datetime | None = None
+        for page in staged:
+            self.found = True
+            self.reached = page.oldest
+            work.recall(page)
+            self._add(page.candles)
 
     def read(self, start: date | None = None) -> None:
         """Read back to ``start``; going on later goes on with the next page."""
@@ -407,9 +443,12 @@ class _Reading:
             message = "the broker answered a page without a single candle"
             raise KiwoomUnavailable(message)
         self.found = self.found or not page.blank
-        self._work.note(page)
-        for candle in page.candles:
+        self._work.note(self.span, page)
+        self._add(page.candles)
+        return page
+
+    def _add(self, candles: Iterable[Candle]) -> None:
+        for candle in candles:
             if candle.opened_at < self._beyond:
                 # A page that overlaps its predecessor is the older answer.
                 self._read.setdefault(candle.opened_at, candle)
-        return page

@@ -11,7 +11,13 @@ from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.engine import transaction
-from shared.database.ledger import ADD_TASKS, OPEN_RUN, run_id_of, tasks_of
+from shared.database.ledger import (
+    ADD_TASKS,
+    OPEN_RUN,
+    UNSTAGE,
+    run_id_of,
+    tasks_of,
+)
 from shared.errors import StaleSeries
 from shared.messages import CollectRequest, Mode
 from shared.series import Attempt, Counts, FollowUp, Harvest
@@ -180,7 +186,7 @@ class CandleStore:
     def known_slots(
         self, attempt: Attempt, first: datetime, beyond: datetime
     ) -> set[datetime]:
-        """The slots for which there is a candle, or the knowledge that there is none."""
+        """Slots with a candle, and those where the broker is known to have none."""
         period = {"first": first, "beyond": beyond}
         with transaction(self._engine) as connection:
             slots = connection.execute(KNOWN_SLOTS, _key(attempt.request) | period)
@@ -227,6 +233,7 @@ class CandleStore:
                 "rejected": counts.rejected,
             }
             connection.execute(FINISH_TASK, key | result)
+            connection.execute(UNSTAGE, key)
         return counts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from shared.database.engine import transaction
+from shared.database.staging import columns_of, page_of
 from shared.errors import (
     AttemptsExhausted,
     Busy,
@@ -18,7 +19,7 @@ from shared.errors import (
     TransientError,
     UnknownTask,
 )
-from shared.series import Attempt, Series
+from shared.series import Attempt, Series, StagedPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,6 +92,22 @@ JOINT = text("""
     FROM candles JOIN series USING (stock_code, timeframe)
     WHERE stock_code = :stock_code AND timeframe = :timeframe
       AND opened_at < (settled_through + 1)::timestamp AT TIME ZONE 'Asia/Seoul'
+""")
+STAGED = text("""
+    SELECT anchor, cursor, oldest, read_at, content FROM staged_pages
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
+    ORDER BY anchor, oldest DESC
+""")
+STAGE = text("""
+    INSERT INTO staged_pages (run_id, stock_code, timeframe, anchor, oldest, cursor,
+                              read_at, content)
+    VALUES (:run_id, :stock_code, :timeframe, :anchor, :oldest, :cursor, :read_at,
+            cast(:content AS jsonb))
+    ON CONFLICT (run_id, stock_code, timeframe, anchor, oldest) DO NOTHING
+""")
+UNSTAGE = text("""
+    DELETE FROM staged_pages
+    WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
 """)
 IS_LISTED = text("SELECT listed FROM stocks WHERE stock_code = :stock_code")
 KEEP = text("""
@@ -209,8 +226,8 @@ class Ledger:
                 raise AttemptsExhausted(unforeseen, self._max_attempts) from error
             raise
 
-    def keep(self, attempt: Attempt) -> None:
-        """Keep the series for as long again, and note the requests sent so far.
+    def keep(self, attempt: Attempt, pages: Sequence[StagedPage] = ()) -> None:
+        """Keep the series for as long again, with what the attempt has so far.
 
         Raises:
             StaleSeries: If the series was taken over meanwhile.
@@ -221,7 +238,10 @@ class Ledger:
             "requests": attempt.requests,
         }
         with transaction(self._engine) as connection:
-            kept = connection.execute(KEEP, _key(attempt.request) | lease).scalar()
+            key = _key(attempt.request)
+            kept = connection.execute(KEEP, key | lease).scalar()
+            for page in pages if kept else ():
+                connection.execute(STAGE, key | columns_of(page))
         if not kept:
             message = f"another attempt took over {attempt.request.stock_code}"
             raise StaleSeries(message)
@@ -254,6 +274,10 @@ class Ledger:
                 series=Series(**series, joint=joint),
                 listed=_listed(connection, request.stock_code),
                 requests=begun.requests,
+                staged=tuple(
+                    page_of(request, row)
+                    for row in connection.execute(STAGED, key).mappings()
+                ),
             )
 
     def _end(self, attempt: Attempt, error: PipelineError) -> bool:
@@ -272,6 +296,9 @@ class Ledger:
                 connection.execute(GIVE_BACK, key)
                 return False
             state = connection.execute(FAIL, key | failure).scalar()
+            if permanent:
+                # What led to a refusal is not built upon.
+                connection.execute(UNSTAGE, key)
         return bool(state == "dead")
 
 

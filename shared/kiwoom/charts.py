@@ -52,7 +52,8 @@ class Page:
 
     ``blank`` tells that the broker answered with its one empty row: it has nothing
     for this stock. ``last`` tells that it has nothing older; ``oldest`` is the instant
-    of the oldest row, whatever else is wrong with it.
+    of the oldest row, whatever else is wrong with it. ``cursor`` is where the next
+    page begins.
     """
 
     candles: tuple[Candle, ...]
@@ -60,6 +61,7 @@ class Page:
     blank: bool
     last: bool
     oldest: datetime | None
+    cursor: str | None
 
 
 class KiwoomCandles:
@@ -69,7 +71,7 @@ class KiwoomCandles:
         """Ask through ``client``."""
         self._client = client
 
-    def pages(
+    def pages(  # noqa: PLR0913 - each is a fact of the request
         self,
         stock_code: str,
         timeframe: Timeframe,
@@ -77,12 +79,14 @@ class KiwoomCandles:
         anchor: date,
         calendar: Calendar,
         meter: Meter,
+        cursor: str | None = None,
     ) -> Iterator[Page]:
         """Yield pages, newest first, from ``anchor`` back to the broker's oldest.
 
         Prices are adjusted relative to ``anchor`` (a date in Seoul), and the newest
         candle may still be forming. A page is asked for when it is wanted: whoever
-        stops iterating stops asking.
+        stops iterating stops asking. A ``cursor`` goes on after an earlier page from
+        the same anchor.
 
         Raises:
             MalformedResponse: If the answer is no page, or goes round in circles.
@@ -100,11 +104,9 @@ class KiwoomCandles:
         if chart.scope:
             body["tic_scope"] = chart.scope
         reached: datetime | None = None
-        for reply in self._client.pages(chart.api_id, PATH, body, meter):
+        for reply in self._client.pages(chart.api_id, PATH, body, meter, cursor):
             rows = _rows(reply.body, chart)
-            page = _page(
-                rows, chart, stock_code, timeframe, calendar, reply.next_key is None
-            )
+            page = _page(rows, chart, stock_code, timeframe, calendar, reply.next_key)
             yield page
             if page.last:
                 return
@@ -143,7 +145,7 @@ def _page(  # noqa: PLR0913 - the parts of one answer
     stock_code: str,
     timeframe: Timeframe,
     calendar: Calendar,
-    last: bool,  # noqa: FBT001 - private, named at its only call
+    cursor: str | None,
 ) -> Page:
     filled = [row for row in rows if not _is_blank(row)]
     candles: list[Candle] = []
@@ -165,8 +167,9 @@ def _page(  # noqa: PLR0913 - the parts of one answer
         candles=tuple(candles),
         rejected=tuple(rejected),
         blank=bool(rows) and not filled,
-        last=last,
+        last=cursor is None,
         oldest=_oldest(rows, chart),
+        cursor=cursor,
     )
 
 

@@ -190,8 +190,11 @@ class KiwoomClient:
         path: str,
         body: dict[str, str],
         meter: Meter,
+        next_key: str | None = None,
     ) -> Iterator[Reply]:
         """Yield page after page; stop iterating when the wanted rows are there.
+
+        ``next_key`` goes on where an earlier reading of the same body stopped.
 
         ``meter`` is told of every request, retries among them.
 
@@ -200,7 +203,6 @@ class KiwoomClient:
             PermanentError: See ``decode``.
             TransientError: See ``decode``; a page is asked for three times first.
         """
-        next_key: str | None = None
         for _ in range(PAGE_CAP):
             reply = self._page(api_id, path, body, next_key, meter)
             yield reply

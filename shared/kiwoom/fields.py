@@ -39,7 +39,5 @@ def instant(text: str) -> datetime:
     if not (text.isascii() and text.isdigit() and len(text) in {8, 14}):
         message = f"{text!r} is neither YYYYMMDD nor YYYYMMDDHHMMSS"
         raise ValueError(message)
-    padded = text.ljust(14, "0")
-    parts = (padded[:4], *(padded[at : at + 2] for at in range(4, 14, 2)))
-    year, month, day, hour, minute, second = map(int, parts)
-    return datetime(year, month, day, hour, minute, second, tzinfo=KST)
+    local = datetime.fromisoformat(f"{text[:8]}T{text[8:] or '000000'}")
+    return local.replace(tzinfo=KST)

@@ -175,10 +175,13 @@ def test_readers_never_see_two_bases_in_one_series(world, database_url):
         " AS jump FROM candles WHERE timeframe = '1d') AS j WHERE jump NOT BETWEEN 0.5 AND 2"
     )
 
+    def read_once():
+        with transaction(reader) as connection:
+            seen.add(connection.exec_driver_sql(jumps).scalar())
+
     def read():
         while not stopped.is_set():
-            with transaction(reader) as connection:
-                seen.add(connection.exec_driver_sql(jumps).scalar())
+            read_once()
 
     thread = Thread(target=read)
     thread.start()
@@ -186,6 +189,7 @@ def test_readers_never_see_two_bases_in_one_series(world, database_url):
     world.tick("1d")
     stopped.set()
     thread.join()
+    read_once()
     reader.dispose()
 
     assert seen == {0}
@@ -281,3 +285,30 @@ def test_rows_that_the_broker_spoilt_are_healed_when_it_is_well_again(world):
     world.tick("1d", mode="repair")
 
     assert is_true(world, ["1d"], starts={"1d": "2026-06-01"})
+
+
+def test_readers_get_the_regular_session_and_the_official_close(world, reference_data):
+    world.tick("5m", start="2026-09-10")
+    world.tick("1d", start="2026-09-08")
+    days = {
+        row[0]: row[1:]
+        for row in world.query(
+            "SELECT session_date, close, official_close FROM daily_candles"
+        )
+    }
+    auction = {
+        at.date(): values[3]
+        for at, values in world.stored("5m").items()
+        if f"{at:%H%M}" == "1530"
+    }
+
+    assert days[day("2026-09-08")][0] == days[day("2026-09-08")][1]
+    since = {date: row for date, row in days.items() if date >= day("2026-09-14")}
+    assert {date: row[1] for date, row in since.items()} == {
+        date: close for date, close in auction.items() if date in since
+    }
+    assert any(close != official for close, official in since.values())
+    regular = world.query("SELECT count(*) FROM regular_candles WHERE timeframe = '5m'")
+    assert regular[0][0] == sum(
+        values[6] == "regular" for values in world.stored("5m").values()
+    )

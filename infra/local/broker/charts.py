@@ -89,9 +89,10 @@ def page(
     bars = _newest(market, call, stock_code, scope, base, older_than, now)
     if not len(bars):
         return [blank_row(call)], None
-    actions = market.actions.get(stock_code, []) if adjusted else []
+    actions = market.actions.get(stock_code, [])
+    days = call is not MINUTE
     cut = bars[-size:]
-    cut = _adjusted(cut, actions, base, volumes=call is not MINUTE)
+    cut = _in_shares_of(cut, actions, base, adjusted=adjusted, volumes=days)
     rows = _minute_rows(cut) if call is MINUTE else _day_rows(cut, call)
     more = len(bars) > size
     oldest = datetime.fromtimestamp(int(cut.opened[0]), KST) if more else None
@@ -130,26 +131,35 @@ def read_instant(digits: str) -> datetime:
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=KST)
 
 
-def _adjusted(
-    bars: Bars, actions: list[CorporateAction], base: date, *, volumes: bool
+def _in_shares_of(
+    bars: Bars,
+    actions: list[CorporateAction],
+    base: date,
+    *,
+    adjusted: bool,
+    volumes: bool,
 ) -> Bars:
-    """Raw values to values relative to ``base``.
+    """The market's values, in its oldest shares, as prices of another day's shares.
 
-    An action divides the prices before it, if ``base`` is not before it; the volume
-    of days and weeks is multiplied, that of minutes is not.
+    Adjusted prices are those of the shares of ``base``, raw ones those of the shares of
+    their own day. The volume of days and weeks goes with it, that of minutes is never
+    adjusted.
     """
-    ratio = np.ones(len(bars))
+    ratio, own = np.ones(len(bars)), np.ones(len(bars))
     for action in actions:
+        begin = midnight(action.effective_on).timestamp()
+        own[bars.opened >= begin] *= action.ratio
         if action.effective_on <= base:
-            begin = midnight(action.effective_on).timestamp()
-            ratio[bars.opened < begin] *= action.ratio
-    if (ratio == 1.0).all():
+            ratio *= action.ratio
+    if not adjusted:
+        ratio = own
+    shares = ratio if volumes else own
+    if not actions:
         return bars
 
     def price(raw: Array) -> Array:
         return np.maximum(1, np.rint(raw / ratio)).astype(np.int64)
 
-    volume = np.rint(bars.volume * ratio).astype(np.int64) if volumes else bars.volume
     return replace(
         bars,
         open=price(bars.open),
@@ -157,7 +167,7 @@ def _adjusted(
         low=price(bars.low),
         close=price(bars.close),
         reference=price(bars.reference),
-        volume=volume,
+        volume=np.rint(bars.volume * shares).astype(np.int64),
     )
 
 

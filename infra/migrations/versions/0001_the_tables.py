@@ -136,6 +136,20 @@ CREATE TABLE absent_slots (
 COMMENT ON TABLE absent_slots IS
     'A repair asked for these and the broker has nothing: they are not asked for again';
 
+CREATE TABLE staged_pages (
+    run_id     text NOT NULL,
+    stock_code text NOT NULL,
+    timeframe  text NOT NULL,
+    anchor     date NOT NULL,
+    oldest     timestamptz NOT NULL,
+    cursor     text NOT NULL,
+    read_at    timestamptz NOT NULL,
+    content    jsonb NOT NULL,
+    PRIMARY KEY (run_id, stock_code, timeframe, anchor, oldest)
+);
+COMMENT ON TABLE staged_pages IS
+    'Pages of unfinished attempts: the next attempt goes on where the last one failed';
+
 CREATE TABLE quarantine (
     quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id        text NOT NULL,
@@ -147,6 +161,34 @@ CREATE TABLE quarantine (
 );
 COMMENT ON TABLE quarantine IS 'Rows of the broker that are no candles, as they came';
 CREATE UNIQUE INDEX ON quarantine (stock_code, timeframe, md5(raw));
+"""
+
+READERS = """
+CREATE VIEW regular_candles AS
+SELECT stock_code, timeframe, opened_at, open, high, low, close, volume, turnover
+FROM candles WHERE session = 'regular';
+COMMENT ON VIEW regular_candles IS 'Candles without those of the after-market';
+
+CREATE VIEW daily_candles AS
+SELECT day.stock_code, session_date, day.open, day.high, day.low, day.close,
+       day.volume, day.turnover,
+       CASE WHEN session_date < '2026-09-14' THEN day.close ELSE auction.close END
+           AS official_close
+FROM candles AS day
+CROSS JOIN LATERAL (
+    SELECT (day.opened_at AT TIME ZONE 'Asia/Seoul')::date AS session_date
+) AS seoul
+LEFT JOIN LATERAL (
+    SELECT minute.close
+    FROM market_sessions JOIN candles AS minute ON minute.opened_at = closes_at
+    WHERE market_sessions.session_date = seoul.session_date
+      AND minute.stock_code = day.stock_code AND minute.timeframe IN ('5m', '30m')
+    ORDER BY minute.timeframe DESC LIMIT 1
+) AS auction ON true
+WHERE day.timeframe = '1d';
+COMMENT ON VIEW daily_candles IS
+    'Since 2026-09-14 days include the after-market; official_close is the price
+of the closing auction, from the minutes where we have them';
 """
 
 LEDGER = """
@@ -218,14 +260,15 @@ def upgrade() -> None:
             f"CREATE TABLE candles_{timeframe} PARTITION OF candles "
             f"FOR VALUES IN ('{timeframe}')"
         )
+    op.execute(READERS)
     op.execute(LEDGER)
 
 
 def downgrade() -> None:
     """Drop everything."""
-    op.execute("DROP VIEW run_states")
+    op.execute("DROP VIEW run_states, daily_candles, regular_candles")
     op.execute(
-        "DROP TABLE rate_slots, tasks, runs, quarantine, absent_slots, "
+        "DROP TABLE rate_slots, tasks, runs, quarantine, staged_pages, absent_slots, "
         "corporate_actions, revisions, series, candles, session_overrides, "
         "market_sessions, stocks"
     )

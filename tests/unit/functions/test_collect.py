@@ -284,7 +284,7 @@ def test_a_split_that_happened_inside_the_covered_range_is_met_by_a_backfill():
     """Asked for by its own day, the joint stands on a basis that is long gone."""
 
     class Relative(FakeSource):
-        def pages(self, stock_code, timeframe, *, anchor, calendar, meter):
+        def pages(self, stock_code, timeframe, *, anchor, calendar, meter, cursor=None):
             now = anchor >= day("2026-11-10")
             self.candles = sorted(
                 split(CANDLES, "2026-11-10", 0.2) if now else CANDLES,
