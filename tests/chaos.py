@@ -78,8 +78,9 @@ def history(random: Random) -> list[Step]:
                 step.triggers.append({"timeframes": frames, "mode": "repair"})
             elif random.random() < 0.4:
                 frame = random.choice(frames)
-                deeper = {"mode": "backfill", "start": DEEPER[frame]}
-                step.triggers.append({"timeframes": [frame]} | deeper)
+                step.triggers.append(
+                    {"timeframes": [frame], "mode": "backfill", "start": DEEPER[frame]}
+                )
             step.triggers.append({"timeframes": frames})
         steps.append(step)
     last = f"{days[-1] + DAY * random.randint(0, 2)} 23:00"

@@ -63,9 +63,11 @@ UPSERT = text("""
                incoming.volume, incoming.turnover, incoming.session, false)
     ), revised AS (
         INSERT INTO revisions (run_id, stock_code, timeframe, opened_at,
-                               open, high, low, close, volume, turnover)
+                               open, high, low, close, volume, turnover, last_seen_at)
         SELECT :run_id, :stock_code, :timeframe, opened_at, old_open, old_high,
-               old_low, old_close, old_volume, old_turnover
+               old_low, old_close, old_volume, old_turnover,
+               (SELECT collected_at FROM series
+                WHERE stock_code = :stock_code AND timeframe = :timeframe)
         FROM differing
         WHERE is_known AND opened_at < :settled_before
     ), written AS (

@@ -119,9 +119,9 @@ def test_a_settled_candle_that_changes_leaves_its_old_values(house):
 
     house.store([replace(WEEK[2], close=70_600, volume=1_001)])
 
-    assert house.rows("SELECT run_id, close, volume FROM revisions") == [
-        ("run-2", 70_500, 1_000)
-    ]
+    assert house.rows(
+        "SELECT run_id, close, volume, last_seen_at < revised_at FROM revisions"
+    ) == [("run-2", 70_500, 1_000, True)]
 
 
 def test_refused_rows_are_kept_once(house):

@@ -107,9 +107,11 @@ CREATE TABLE revisions (
     close       bigint NOT NULL,
     volume      bigint NOT NULL,
     turnover    bigint,
+    last_seen_at timestamptz,
     revised_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE revisions IS 'Old values of settled candles that changed';
+COMMENT ON TABLE revisions IS
+    'Old values of settled candles that changed, when we last had them, and when not';
 CREATE INDEX ON revisions (stock_code, timeframe, opened_at);
 
 CREATE TABLE corporate_actions (
