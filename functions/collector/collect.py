@@ -8,74 +8,22 @@ from typing import TYPE_CHECKING, Protocol
 
 from functions.collector.joint import SAME, Basis, compare
 from functions.collector.plan import Plan, Span, last_day, plan
-from shared.errors import KiwoomUnavailable, NoCandles, UnknownStock
+from functions.collector.reading import Reading
+from shared.errors import NoCandles
 from shared.messages import Mode
 from shared.series import Attempt, Counts, Harvest, Rebase, Series, StagedPage
 from shared.sessions import DAY, kst_date, midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
-    from shared.candles import Candle, RejectedRow, Timeframe
+    from functions.collector.reading import CandleSource, Page
+    from shared.candles import Candle, RejectedRow
     from shared.clock import Clock
     from shared.messages import CollectRequest
     from shared.sessions import Calendar
-
-
-class Page(Protocol):
-    """One answer of the broker."""
-
-    @property
-    def candles(self) -> tuple[Candle, ...]:
-        """The page's candles."""
-
-    @property
-    def rejected(self) -> tuple[RejectedRow, ...]:
-        """The rows that are no candles."""
-
-    @property
-    def blank(self) -> bool:
-        """Whether the broker says that it has nothing for the stock."""
-
-    @property
-    def last(self) -> bool:
-        """Whether the broker has nothing older."""
-
-    @property
-    def oldest(self) -> datetime | None:
-        """The instant of the oldest row."""
-
-    @property
-    def cursor(self) -> str | None:
-        """Where the next page begins."""
-
-
-class Meter(Protocol):
-    """Who wants to know about every request to the broker."""
-
-    def waiting(self) -> None:
-        """A request is about to wait for its turn."""
-
-    def sent(self) -> None:
-        """A request is on its way."""
-
-
-class CandleSource(Protocol):
-    """Where candles come from."""
-
-    def pages(  # noqa: PLR0913 - each is a fact of the request
-        self,
-        stock_code: str,
-        timeframe: Timeframe,
-        *,
-        anchor: date,
-        calendar: Calendar,
-        meter: Meter,
-        cursor: str | None = None,
-    ) -> Iterator[Page]:
-        """Yield pages, newest first, from ``anchor`` on, or after an earlier page."""
 
 
 class TaskLedger(Protocol):
@@ -202,7 +150,7 @@ class _Work:
             self._candles.update(reading.candles)
         return self._harvest(self._covered(todo))
 
-    def _span(self, span: Span | None) -> _Reading | None:
+    def _span(self, span: Span | None) -> Reading | None:
         if span is None:
             return None
         staged = [page for page in self._staged if page.anchor == span.anchor]
@@ -214,16 +162,16 @@ class _Work:
             meter=self,
             cursor=staged[-1].cursor if staged else None,
         )
-        return _Reading(span, pages, self, staged)
+        return Reading(span, pages, self, staged)
 
-    def _basis(self, reading: _Reading) -> Basis:
+    def _basis(self, reading: Reading) -> Basis:
         """How the prices that were read relate to the settled ones we have."""
         if self._attempt.series.settled_through is None or not reading.candles:
             return SAME
         ours = self._store.settled(self._attempt, min(reading.candles))
         return compare(ours, reading.candles)
 
-    def _rebuilt(self, todo: Plan, newer: _Reading | None) -> Harvest:
+    def _rebuilt(self, todo: Plan, newer: Reading | None) -> Harvest:
         """Read the whole series on its new basis: a corporate action has moved it."""
         whole = Span(kst_date(self._now), todo.covered_from)
         reading = newer
@@ -260,7 +208,7 @@ class _Work:
         request, series = self._attempt.request, self._attempt.series
         missing = self._missing()
         absent: list[datetime] = []
-        reading: _Reading | None = None
+        reading: Reading | None = None
         while missing and not series.ended:
             newest = kst_date(max(missing))
             cut = reading and reading.reached and kst_date(reading.reached)
@@ -285,7 +233,9 @@ class _Work:
         request, series = self._attempt.request, self._attempt.series
         if series.covered_from is None or series.settled_through is None:
             return set()
-        first = max(filter(None, (series.covered_from, request.start)))
+        # Before its oldest candle an exhausted series has nothing to miss.
+        begins = series.oldest if series.history_exhausted else None
+        first = max(filter(None, (series.covered_from, begins, request.start)))
         last = series.settled_through
         if request.end:
             last = min(last, request.end - DAY)
@@ -297,8 +247,10 @@ class _Work:
         period = (midnight(first), midnight(last + DAY))
         return expected - self._store.known_slots(self._attempt, *period)
 
-    def _proven(self, reading: _Reading) -> bool:
+    def _proven(self, reading: Reading) -> bool:
         """Whether what was read stands on the basis of the candles we have."""
+        if not reading.candles:
+            return True
         ours = self._store.settled(self._attempt, min(reading.candles))
         common = ours.keys() & reading.candles.keys()
         return bool(common) and not compare(ours, reading.candles).moved
@@ -383,72 +335,3 @@ def series_start(series: Series) -> date:
     """The first day that the series covers."""
     assert series.covered_from is not None
     return series.covered_from
-
-
-class _Reading:
-    """The pages from one anchor, as far back as they are wanted."""
-
-    def __init__(
-        self,
-        span: Span,
-        pages: Iterator[Page],
-        work: _Work,
-        staged: Sequence[StagedPage],
-    ) -> None:
-        self.span = span
-        self.candles: dict[datetime, Candle] = {}
-        self.found = False
-        self._beyond = midnight(span.anchor + DAY)
-        self._pages = pages
-        self._work = work
-        self._read: dict[datetime, Candle] = {}
-        self.reached: datetime | None = None
-        for page in staged:
-            self.found = True
-            self.reached = page.oldest
-            work.recall(page)
-            self._add(page.candles)
-
-    def read(self, start: date | None = None) -> None:
-        """Read back to ``start``; going on later goes on with the next page."""
-        first = start or self.span.start
-        slot = self._work.first_slot(first)
-        while self.reached is None or self.reached > slot:
-            if self.next() is None:
-                break
-        self._take(first)
-
-    def next(self) -> Page | None:
-        """Read one page more, None when there is none."""
-        page = self._next()
-        if page is not None:
-            self.reached = page.oldest or self.reached
-            self._take(self.span.start)
-        return page
-
-    def _take(self, first: date) -> None:
-        begin = midnight(first)
-        self.candles = {at: c for at, c in self._read.items() if at >= begin}
-
-    def _next(self) -> Page | None:
-        try:
-            page = next(self._pages, None)
-        except UnknownStock:
-            if self._work.is_forgotten():
-                return None
-            raise
-        if page is None:
-            return None
-        if not page.candles and not page.blank:
-            message = "the broker answered a page without a single candle"
-            raise KiwoomUnavailable(message)
-        self.found = self.found or not page.blank
-        self._work.note(self.span, page)
-        self._add(page.candles)
-        return page
-
-    def _add(self, candles: Iterable[Candle]) -> None:
-        for candle in candles:
-            if candle.opened_at < self._beyond:
-                # A page that overlaps its predecessor is the older answer.
-                self._read.setdefault(candle.opened_at, candle)

@@ -101,7 +101,9 @@ RESCALE = text("""
         volume = round(volume / cast(:volume_ratio AS numeric)),
         rescaled = true
     WHERE stock_code = :stock_code AND timeframe = :timeframe
-      AND opened_at < :before
+      AND NOT EXISTS (
+          SELECT FROM unnest(cast(:served AS timestamptz[])) AS t (served_at)
+          WHERE served_at = opened_at)
 """)
 RECORD_ACTION = text("""
     INSERT INTO corporate_actions (stock_code, timeframe, after_date, effective_by,
@@ -263,7 +265,7 @@ def _rebase(
     scale = {
         "ratio": rebase.ratio,
         "volume_ratio": 1 if timeframe.minutes else rebase.ratio,
-        "before": harvest.candles[0].opened_at,
+        "served": _instants(candle.opened_at for candle in harvest.candles),
     }
     return connection.execute(RESCALE, key | scale).rowcount
 

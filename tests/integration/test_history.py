@@ -312,3 +312,36 @@ def test_readers_get_the_regular_session_and_the_official_close(world, reference
     assert regular[0][0] == sum(
         values[6] == "regular" for values in world.stored("5m").values()
     )
+
+
+def test_a_candle_that_the_broker_took_back_moves_with_the_others(world):
+    world.tick("1d", start="2026-06-01")
+    world.query(
+        "INSERT INTO candles SELECT stock_code, timeframe, opened_at + interval '1 day', open,"
+        " high, low, close, volume, turnover, session FROM candles"
+        " WHERE opened_at = '2026-06-18 15:00+00'"
+    )
+    old = {
+        at: values
+        for at, values in world.stored("1d").items()
+        if f"{at:%m%d}" == "0620"
+    }
+    world.acts("005930", "2026-11-17", 5.0)
+    world.now = world.now.fromisoformat("2026-11-17 21:00+09:00")
+
+    world.tick("1d")
+
+    stored = world.stored("1d")
+    for at, values in old.items():
+        assert stored[at][3] == round(values[3] / 5)
+        assert stored[at][-1]
+
+
+def test_a_young_stock_is_not_missed_before_it_was_listed(world):
+    world.tick("1d", start="2011-01-03")
+    asked = world.asked()
+
+    world.tick("1d", mode="repair")
+
+    assert world.asked() == asked
+    assert world.query("SELECT * FROM absent_slots") == []
