@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 
@@ -122,6 +123,8 @@ class Player:
                 if self.chance(0.25):
                     self.kinds["duplicate"] += 1
                     self.world.queue.append(message)
+                if self.chance(0.15):
+                    self.together(message)
                 self.surely(lambda m=message: self.world.deliver(m))
             self.world.query(
                 "UPDATE runs SET written_at = written_at - interval '2 minutes'"
@@ -131,6 +134,21 @@ class Player:
                 self.world.ledger.mark_published(run_id)
             if not self.world.queue:
                 return
+
+    def together(self, message):
+        """Deliver a message to several workers at the same moment."""
+        self.kinds["delivered to three workers at once"] += 1
+
+        def deliver():
+            try:
+                self.world.deliver(message)
+            except TransientError:
+                return "later"
+            return "done"
+
+        with ThreadPoolExecutor(3) as pool:
+            results = [pool.submit(deliver) for _ in range(3)]
+        assert "done" in {result.result() for result in results}
 
     def take(self):
         if self.random and self.chance(0.5):
@@ -204,8 +222,9 @@ class Player:
         return (
             self.world.query("SELECT * FROM candles ORDER BY timeframe, opened_at"),
             self.world.query(
-                "SELECT timeframe, covered_from, settled_through, oldest, history_exhausted,"
-                " ended FROM series ORDER BY timeframe"
+                # Whether the broker's end was seen depends on how its pages fell.
+                "SELECT timeframe, covered_from, settled_through, oldest, ended"
+                " FROM series ORDER BY timeframe"
             ),
             self.world.query("SELECT raw FROM quarantine ORDER BY raw"),
             self.world.query("SELECT count(*) FROM staged_pages"),
@@ -265,6 +284,8 @@ def main(arguments) -> int:
             total += report.kinds
             total["request"] += report.requests
             total["request of the clean runs"] += report.clean_requests
+            if not (seed - first + 1) % 50:
+                print(f"{seed - first + 1} histories played", flush=True)
             if report.wrong:
                 failed.append(report)
                 print(f"seed {seed}: {report.wrong} ({dict(report.kinds)})", flush=True)

@@ -126,7 +126,8 @@ class _Work:
         self._calendar = store.calendar()
         self._candles: dict[datetime, Candle] = {}
         self._rejected: list[RejectedRow] = []
-        self._exhausted = False
+        # The oldest row that the broker has at all, once its last page was read.
+        self._bottom: datetime | None = None
 
     def harvest(self) -> Harvest:
         """Read what the plan wants; what the broker lacks is remembered."""
@@ -284,7 +285,9 @@ class _Work:
             covered_from=todo.covered_from,
             settled_through=todo.settled_through,
             oldest=min(filter(None, (series.oldest, *days)), default=None),
-            history_exhausted=series.history_exhausted or self._exhausted,
+            history_exhausted=series.history_exhausted
+            or (self._bottom is not None
+            and self._bottom >= midnight(todo.covered_from)),
         )
 
     def _harvest(self, series: Series) -> Harvest:
@@ -301,7 +304,8 @@ class _Work:
     def note(self, span: Span, page: Page) -> None:
         """Keep what a page tells besides its candles, and the page for a next time."""
         self._rejected.extend(page.rejected)
-        self._exhausted = self._exhausted or page.last
+        if page.last:
+            self._bottom = page.oldest or midnight(span.anchor)
         if page.cursor is not None and page.oldest is not None:
             staged = StagedPage(
                 anchor=span.anchor,

@@ -66,6 +66,23 @@ def test_history_is_exhausted_where_the_broker_ends():
     assert series.covered_from == day("2026-09-01")
 
 
+def test_a_page_that_reaches_behind_the_start_does_not_exhaust_history():
+    """The broker's last page holds days that nobody has asked for yet."""
+    _, store = run(FakeSource(CANDLES, page_size=100), start=day("2026-11-16"))
+    series = store.harvests[0].series
+    assert not series.history_exhausted
+
+    _, store = run(
+        FakeSource(CANDLES, page_size=100),
+        FakeLedger(series),
+        mode=Mode.BACKFILL,
+        start=day("2026-10-01"),
+    )
+
+    assert store.harvests[0].candles[0].opened_at == kst("2026-10-01")
+    assert store.harvests[0].series.history_exhausted
+
+
 def test_a_tick_brings_the_days_since_and_the_joint():
     series = Series(
         covered_from=day("2026-10-01"),
