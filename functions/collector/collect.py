@@ -280,14 +280,15 @@ class _Work:
     def _covered(self, todo: Plan) -> Series:
         series = self._attempt.series
         days = [kst_date(instant) for instant in self._candles]
+        # A last page that reaches behind the start has more than was asked for.
+        bottom, start = self._bottom, midnight(todo.covered_from)
+        ended = bottom is not None and bottom >= start
         return replace(
             series,
             covered_from=todo.covered_from,
             settled_through=todo.settled_through,
             oldest=min(filter(None, (series.oldest, *days)), default=None),
-            history_exhausted=series.history_exhausted
-            or (self._bottom is not None
-            and self._bottom >= midnight(todo.covered_from)),
+            history_exhausted=series.history_exhausted or ended,
         )
 
     def _harvest(self, series: Series) -> Harvest:
