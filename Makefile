@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 # Where a running `make dev` can be reached.
 STACK := .local/gcloud.env
@@ -12,15 +13,15 @@ export ONCE RATE NOW DATA
 ##@ Run
 
 .PHONY: dev
-dev: $(READY) ## The whole pipeline here, then its first collection (ONCE=1 RATE=off NOW= DATA=)
+dev: $(LOCAL) ## The whole pipeline here, then its first collection (ONCE=1 RATE=off NOW= DATA=)
 	@exec $(BIN)/python -m infra.local.dev
 
 .PHONY: publish
-publish: $(READY) ## Publish a trigger to the running stack: make publish MSG='{"timeframe":"5m"}'
+publish: $(LOCAL) ## Publish a trigger to the running stack: make publish MSG='{"timeframe":"5m"}'
 	@$(BIN)/python -m infra.local.publish '$(MSG)'
 
 .PHONY: backfill
-backfill: $(READY) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAME=1d START=2024-01-01 END=2025-01-01
+backfill: $(LOCAL) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAME=1d START=2024-01-01 END=2025-01-01
 	@$(BIN)/python -m infra.local.publish --backfill --stocks '$(STOCKS)' --timeframe '$(TIMEFRAME)' --start '$(START)' --end '$(END)'
 
 .PHONY: psql
@@ -60,11 +61,11 @@ calendar: $(READY) ## Regenerate the trading calendar: last year to next year
 	$(BIN)/python -m infra.make_calendar
 
 .PHONY: stocks
-stocks: $(READY) ## Load a stock master from files: make stocks FROM=folder (kospi_code.json, kosdaq_code.json)
+stocks: $(LOCAL) ## Load a stock master from files: make stocks FROM=folder (kospi_code.json, kosdaq_code.json)
 	@$(BIN)/python -m infra.load_stocks '$(FROM)'
 
 .PHONY: reference
-reference: $(READY) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
+reference: $(LOCAL) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
 	@$(BIN)/python -m infra.local.publish --topic reference '$(MSG)'
 
 ##@ Set up
@@ -80,6 +81,11 @@ clean: ## Remove the virtual environment and all local data
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.txt requirements-dev.txt infra/local/setup.sh
-	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV)
+# What make dev needs is there sooner without the tools of the tests.
+$(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
+	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-local.txt
+	@touch $@
+
+$(READY): $(LOCAL) requirements-dev.txt
+	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-dev.txt
 	@touch $@

@@ -3,6 +3,7 @@
 set -euo pipefail
 
 venv=$1
+requirements=$2
 for python in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
   if command -v "$python" >/dev/null && "$python" -c \
       'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -15,10 +16,10 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
-echo "setting up $venv with $("$python" --version)"
+echo "setting up $venv for $requirements with $("$python" --version)"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check install --quiet)
-"${pip[@]}" -r requirements-dev.txt
+"${pip[@]}" -r "$requirements"
 
 if ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb \
     /opt/homebrew/opt/postgresql@*/bin/initdb >/dev/null 2>&1; then
