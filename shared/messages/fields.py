@@ -1,9 +1,4 @@
-"""The messages of the pipeline, and the checks at its edge.
-
-A *trigger* asks for a run; a *collect request* asks for one stock in one timeframe.
-Both travel as JSON. Whatever is unknown or malformed is refused by name, with the
-remedy; nothing is guessed.
-"""
+"""The fields of a message, each taken once and checked: nothing is guessed."""
 
 from __future__ import annotations
 
@@ -17,10 +12,8 @@ from typing import Any, Literal, Self
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.sessions import CLOSES, OPENS
 
 STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
-EXCHANGE_OPENED = date(1956, 3, 3)
 LONGEST_PERIOD = {"d": 9999, "m": 800, "y": 70}
 ALL_LISTED: Literal["all"] = "all"
 
@@ -81,182 +74,11 @@ class Period:
         return date(year, month, min(day.day, monthrange(year, month)[1]))
 
 
-# How far a first load goes back where the trigger does not say.
-DEFAULT_DEPTH = {
-    Timeframe.MINUTE_5: Period(3, "m"),
-    Timeframe.MINUTE_30: Period(6, "m"),
-    Timeframe.MINUTE_60: Period(1, "y"),
-    Timeframe.DAY_1: Period(5, "y"),
-    Timeframe.WEEK_1: Period(10, "y"),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trigger:
-    """A run that somebody asks for.
-
-    ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
-    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul. ``force`` makes a
-    tick work although the exchange has no session.
-    """
-
-    timeframes: tuple[Timeframe, ...]
-    mode: Mode = Mode.INCREMENTAL
-    stocks: tuple[str, ...] | Literal["all"] | None = None
-    start: date | None = None
-    end: date | None = None
-    period: Period | None = None
-    force: bool = False
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read a trigger such as ``{"timeframe": "5m"}``.
-
-        Raises:
-            MalformedMessage: If a field is unknown, malformed or contradicts another.
-        """
-        fields = _Fields(data)
-        trigger = cls(
-            timeframes=fields.timeframes(),
-            mode=fields.mode(),
-            stocks=fields.stocks(),
-            start=fields.day("start"),
-            end=fields.day("end"),
-            period=fields.period(),
-            force=fields.flag("force"),
-        )
-        fields.refuse_the_rest()
-        if trigger.period and (trigger.start or trigger.end):
-            field = "period"
-            raise MalformedMessage(field, "give either period or start and end")
-        _check_range(trigger)
-        return trigger
-
-    @property
-    def is_tick(self) -> bool:
-        """Whether it only wants what a session brings."""
-        ordinary = self.mode is Mode.INCREMENTAL and not self.force
-        return ordinary and not (self.start or self.period)
-
-    def since(self, today: date) -> date | None:
-        """The first day wanted, None where the trigger leaves it open.
-
-        Raises:
-            MalformedMessage: If that day has not come yet.
-        """
-        start = self.period.before(today) if self.period else self.start
-        if start and start > today:
-            field = "start"
-            raise MalformedMessage(field, f"{start} is in the future: give a past date")
-        return start
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectRequest:
-    """One task: collect one stock in one timeframe for one run.
-
-    ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul; None leaves the
-    choice to the plan.
-    """
-
-    run_id: str
-    stock_code: str
-    timeframe: Timeframe
-    mode: Mode = Mode.INCREMENTAL
-    start: date | None = None
-    end: date | None = None
-
-    def to_bytes(self) -> bytes:
-        """Write the request as compact JSON."""
-        fields = {
-            "run_id": self.run_id,
-            "stock_code": self.stock_code,
-            "timeframe": self.timeframe.value,
-            "mode": self.mode.value,
-            "start": self.start and self.start.isoformat(),
-            "end": self.end and self.end.isoformat(),
-        }
-        present = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps(present, separators=(",", ":")).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read what ``to_bytes`` wrote.
-
-        Raises:
-            MalformedMessage: If a field is missing, unknown or malformed.
-        """
-        fields = _Fields(data)
-        request = cls(
-            run_id=fields.text("run_id"),
-            stock_code=fields.stock_code("stock_code"),
-            timeframe=fields.timeframe("timeframe"),
-            mode=fields.mode(),
-            start=fields.day("start"),
-            end=fields.day("end"),
-        )
-        fields.refuse_the_rest()
-        return request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceRequest:
-    """What to bring up to date, and what an operator says.
-
-    ``override`` is a day and its hours in Seoul, None where it is closed; ``add`` and
-    ``remove`` are codes of target stocks.
-    """
-
-    calendar: bool = False
-    stocks: bool = False
-    override: tuple[date, tuple[time, time] | None] | None = None
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read a request such as ``{"sync": ["calendar", "stocks"]}``.
-
-        Others are ``{"close": "2026-12-24"}``, ``{"open": "2026-12-24"}``, with
-        ``"hours": ["10:00", "15:30"]`` if they are unusual, and
-        ``{"add_targets": ["005930"]}``, ``{"remove_targets": ["005930"]}``.
-
-        Raises:
-            MalformedMessage: If a field is unknown, malformed or contradicts another.
-        """
-        fields = _Fields(data)
-        wanted = fields.parts("sync", ("calendar", "stocks"))
-        closed, opened = fields.day("close"), fields.day("open")
-        hours = fields.hours("hours")
-        add, remove = fields.codes("add_targets"), fields.codes("remove_targets")
-        fields.refuse_the_rest()
-        if closed and opened:
-            field = "open"
-            raise MalformedMessage(field, "give either open or close")
-        if hours and not opened:
-            field = "hours"
-            raise MalformedMessage(field, "belong to open")
-        if not (wanted or closed or opened or add or remove):
-            field = "sync"
-            raise MalformedMessage(field, 'is missing; give ["calendar","stocks"]')
-        override: tuple[date, tuple[time, time] | None] | None = None
-        if closed:
-            override = (closed, None)
-        elif opened:
-            override = (opened, hours or (OPENS, CLOSES))
-        return cls(
-            calendar="calendar" in wanted,
-            stocks="stocks" in wanted,
-            override=override,
-            add=add,
-            remove=remove,
-        )
-
-
-class _Fields:
+class Fields:
     """The fields of one JSON object; each is taken once, what is left is unknown."""
 
     def __init__(self, data: bytes) -> None:
+        """Read an object of JSON; anything else is a ``MalformedMessage``."""
         field = "message"
         try:
             fields = json.loads(data.decode(), object_pairs_hook=_once_each)
@@ -274,20 +96,28 @@ class _Fields:
         return self._fields.pop(name, None)
 
     def refuse_the_rest(self) -> None:
+        """Refuse a message that has fields which nobody took."""
         for name in self._fields:
             known = ", ".join(self._known)
             raise MalformedMessage(name, f"unknown field; the known ones are {known}")
 
     def text(self, name: str) -> str:
+        """A text that is there."""
         value = self._take(name)
         if not isinstance(value, str) or not value:
             raise MalformedMessage(name, "must be a text that is not empty")
         return value
 
+    def text_or_none(self, name: str) -> str | None:
+        """A text, None if the field is not there."""
+        return self.text(name) if name in self._fields else self._take(name)
+
     def timeframe(self, name: str) -> Timeframe:
+        """A timeframe or one of its aliases."""
         return _timeframe(name, self._take(name))
 
     def timeframes(self) -> tuple[Timeframe, ...]:
+        """``timeframe``, or else ``timeframes``, each once."""
         one, several = self._take("timeframe"), self._take("timeframes")
         if one is None and several is None:
             name = "timeframe"
@@ -302,6 +132,7 @@ class _Fields:
         return tuple(dict.fromkeys(_timeframe(name, value) for value in several))
 
     def mode(self) -> Mode:
+        """``mode``, incremental if it is not there."""
         value = self._take("mode")
         if value is None:
             return Mode.INCREMENTAL
@@ -314,6 +145,7 @@ class _Fields:
             raise MalformedMessage(name, text) from error
 
     def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
+        """``stocks``: codes, all, or None."""
         value = self._take("stocks")
         if value is None:
             return None
@@ -326,6 +158,7 @@ class _Fields:
         return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
 
     def codes(self, name: str) -> tuple[str, ...]:
+        """Stock codes, each once; none if the field is not there."""
         value = self._take(name)
         if value is None:
             return ()
@@ -334,12 +167,14 @@ class _Fields:
         return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
 
     def flag(self, name: str) -> bool:
+        """True or false; false if the field is not there."""
         value = self._take(name)
         if value not in {None, True, False}:
             raise MalformedMessage(name, f"{value!r} is not true or false")
         return bool(value)
 
     def parts(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of the ``choices``."""
         value = self._take(name)
         if value is None:
             return ()
@@ -348,6 +183,7 @@ class _Fields:
         return tuple(value)
 
     def hours(self, name: str) -> tuple[time, time] | None:
+        """Opening and closing in Seoul."""
         value = self._take(name)
         if value is None:
             return None
@@ -361,9 +197,11 @@ class _Fields:
         return opens, closes
 
     def stock_code(self, name: str) -> str:
+        """A stock code that is there."""
         return _stock_code(name, self._take(name))
 
     def day(self, name: str) -> date | None:
+        """A day in Seoul, None if the field is not there."""
         value = self._take(name)
         if value is None:
             return None
@@ -376,6 +214,7 @@ class _Fields:
             raise MalformedMessage(name, remedy) from error
 
     def period(self) -> Period | None:
+        """``period``, None if it is not there."""
         value = self._take("period")
         if value is None:
             return None
@@ -394,19 +233,6 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise MalformedMessage(twice, "is given twice")
     return fields
-
-
-def _check_range(trigger: Trigger) -> None:
-    if trigger.end and not trigger.start:
-        field = "end"
-        raise MalformedMessage(field, "needs a start")
-    if trigger.start and trigger.end and trigger.start >= trigger.end:
-        field = "end"
-        raise MalformedMessage(field, "must be after start (end is not included)")
-    if trigger.start and trigger.start < EXCHANGE_OPENED:
-        field = "start"
-        text = f"the exchange opened on {EXCHANGE_OPENED}: give a later date"
-        raise MalformedMessage(field, text)
 
 
 def _choices() -> str:

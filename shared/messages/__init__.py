@@ -1,0 +1,25 @@
+"""The messages of the pipeline, and the checks at its edge.
+
+A *trigger* asks for a run; a *collect request* asks for one stock in one timeframe; a
+*reference request* and a *token request* ask for what both need. All travel as JSON.
+Whatever is unknown or malformed is refused by name, with the remedy; nothing is
+guessed.
+"""
+
+from shared.messages.collect_request import CollectRequest
+from shared.messages.fields import ALL_LISTED, STOCK_CODE, Mode, Period
+from shared.messages.reference_request import ReferenceRequest
+from shared.messages.token_request import TokenRequest
+from shared.messages.trigger import DEFAULT_DEPTH, Trigger
+
+__all__ = [
+    "ALL_LISTED",
+    "DEFAULT_DEPTH",
+    "STOCK_CODE",
+    "CollectRequest",
+    "Mode",
+    "Period",
+    "ReferenceRequest",
+    "TokenRequest",
+    "Trigger",
+]
