@@ -68,6 +68,20 @@ stocks: $(LOCAL) ## Load a stock master from files: make stocks FROM=folder (kos
 reference: $(LOCAL) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
 	@$(BIN)/python -m infra.local.publish --topic reference '$(MSG)'
 
+##@ Dead letters (PROJECT= looks in the cloud, CODE= takes only one error_code)
+
+.PHONY: dlq
+dlq: $(LOCAL) ## What could not be handled, by what went wrong
+	@$(BIN)/python -m infra.dead_letters list --project '$(PROJECT)' --code '$(CODE)'
+
+.PHONY: dlq-replay
+dlq-replay: $(LOCAL) ## Put it back to the topics where it was
+	@$(BIN)/python -m infra.dead_letters replay --project '$(PROJECT)' --code '$(CODE)'
+
+.PHONY: dlq-drop
+dlq-drop: $(LOCAL) ## Take it away for good
+	@$(BIN)/python -m infra.dead_letters drop --project '$(PROJECT)' --code '$(CODE)'
+
 ##@ Set up
 
 .PHONY: setup
