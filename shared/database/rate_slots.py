@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -12,29 +13,62 @@ from shared.errors import Busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sqlalchemy import Engine
 
 # One statement reserves the next slot (GCRA). clock_timestamp(), because now() is the
-# start of the transaction, before the wait for the row.
+# start of the transaction, before the wait for the row. A slot is returned as the
+# seconds until it comes and the instant of the last refusal that it knows of.
 RESERVE = text("""
-    INSERT INTO rate_slots AS slot (app_key_id, api_id, next_free_at)
-    VALUES (:app_key_id, :api_id, clock_timestamp() + make_interval(secs => :interval))
+    INSERT INTO rate_slots AS slot (app_key_id, api_id, next_free_at, live_until)
+    VALUES (:app_key_id, :api_id, clock_timestamp() + make_interval(secs => :interval),
+            CASE WHEN NOT :yields THEN clock_timestamp() END)
     ON CONFLICT (app_key_id, api_id) DO UPDATE
     SET next_free_at = greatest(slot.next_free_at, clock_timestamp())
-                       + make_interval(secs => :interval)
+                       + make_interval(
+                           secs => :interval * greatest(1, slot.slowdown - :recovery)),
+        live_until = CASE WHEN :yields THEN slot.live_until
+                     ELSE greatest(slot.next_free_at, clock_timestamp()) END,
+        slowdown = greatest(1, slot.slowdown - :recovery)
     WHERE slot.next_free_at < clock_timestamp() + make_interval(secs => :max_wait)
+      AND NOT (:yields AND coalesce(slot.live_until > clock_timestamp(), false))
     RETURNING greatest(0, extract(epoch FROM
-        next_free_at - make_interval(secs => :interval) - clock_timestamp()))::float8
+        next_free_at - make_interval(secs => :interval * slowdown) - clock_timestamp()
+    ))::float8 AS seconds, slowed_at
 """)
-POSTPONE = text("""
-    UPDATE rate_slots
-    SET next_free_at = greatest(next_free_at, clock_timestamp())
-                       + make_interval(secs => :penalty)
+LAST_REFUSAL = text("""
+    SELECT slowed_at FROM rate_slots
     WHERE app_key_id = :app_key_id AND api_id = :api_id
 """)
+# Requests that were sent before the pause are refused together: they count once. The
+# clock is set anew, since all slots that were reserved are void.
+SLOW_DOWN = text("""
+    UPDATE rate_slots
+    SET next_free_at = clock_timestamp() + make_interval(secs => :pause),
+        slowdown = least(:slowest, slowdown * :step),
+        slowed_at = clock_timestamp(), live_until = NULL
+    WHERE app_key_id = :app_key_id AND api_id = :api_id
+      AND (slowed_at IS NULL
+           OR slowed_at < clock_timestamp() - make_interval(secs => :pause))
+""")
+# So much longer is the interval than the rate says: a request that is a little late
+# must not share its second with one too many.
+MARGIN = 1.02
 # The broker counts by the second.
-PENALTY_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
+# A refusal halves the pace again and again, down to a quarter; two hundred slots that
+# were granted later the first halving is forgotten.
+SLOWDOWN = {"step": 2.0, "slowest": 4.0}
+RECOVERY = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """How long a request may wait, and whether it gives way to live work."""
+
+    max_wait: float
+    yields: bool = False
 
 
 class RateSlots:
@@ -44,46 +78,69 @@ class RateSlots:
         self,
         engine: Engine,
         requests_per_second: float,
-        max_wait: float,
+        queue: Queue,
         sleep: Callable[[float], None],
     ) -> None:
-        """Wait at most ``max_wait`` seconds for a slot, with ``sleep``."""
+        """Wait in ``queue`` for a slot, with ``sleep``."""
         self._engine = engine
-        self._interval = 1 / requests_per_second
-        self._max_wait = max_wait
+        self._queue = queue
         self._sleep = sleep
+        self._terms = {
+            "interval": MARGIN / requests_per_second,
+            "max_wait": queue.max_wait,
+            "yields": queue.yields,
+            "recovery": RECOVERY,
+        }
 
     def wait(self, app_key_id: str, api_id: str) -> None:
         """Return when the next request may be sent.
 
-        The wait itself holds no connection.
+        The wait itself holds no connection. A slot that the broker's refusal has made
+        void meanwhile is reserved anew.
 
         Raises:
-            Busy: If the queue is longer than ``max_wait``.
+            Busy: If the queue is longer than may be waited, or live work is in it.
         """
         slot = {"app_key_id": app_key_id, "api_id": api_id}
-        limits = {"interval": self._interval, "max_wait": self._max_wait}
-        with transaction(self._engine) as connection:
-            seconds = connection.execute(RESERVE, slot | limits).scalar()
-        if seconds is None:
-            message = f"more than {self._max_wait:.0f} s of {api_id} requests wait"
-            raise Busy(message)
-        self._sleep(seconds)
+        while True:
+            seconds, refused_at = self._reserve(slot)
+            if not seconds:
+                return
+            self._sleep(seconds)
+            if self._last_refusal(slot) == refused_at:
+                return
 
     def slow_down(self, app_key_id: str, api_id: str) -> None:
-        """Let everybody pause: the broker counted too many requests."""
+        """Let everybody pause, and go on slower: the broker refused a request."""
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         with transaction(self._engine) as connection:
-            connection.execute(POSTPONE, slot | {"penalty": PENALTY_SECONDS})
+            connection.execute(SLOW_DOWN, slot | SLOWDOWN | {"pause": PAUSE_SECONDS})
+
+    def _reserve(self, slot: dict[str, str]) -> tuple[float, datetime | None]:
+        with transaction(self._engine) as connection:
+            found = connection.execute(RESERVE, slot | self._terms).first()
+        if found is None:
+            longest = f"more than {self._queue.max_wait:.0f} s of {slot['api_id']}"
+            yields = " or live ones" if self._queue.yields else ""
+            message = f"{longest} requests{yields} wait"
+            raise Busy(message)
+        return found.seconds, found.slowed_at
+
+    def _last_refusal(self, slot: dict[str, str]) -> datetime | None:
+        with transaction(self._engine) as connection:
+            refused_at: datetime | None = connection.execute(
+                LAST_REFUSAL, slot
+            ).scalar()
+        return refused_at
 
 
 def new_throttle(
-    engine: Engine, requests_per_second: float | None, max_wait: float
+    engine: Engine, requests_per_second: float | None, queue: Queue
 ) -> RateSlots | NoLimit:
     """Slots at this pace; None is a broker without a limit."""
     if requests_per_second is None:
         return NoLimit()
-    return RateSlots(engine, requests_per_second, max_wait, time.sleep)
+    return RateSlots(engine, requests_per_second, queue, time.sleep)
 
 
 class NoLimit:
