@@ -65,6 +65,7 @@ class Topology:
 
     time_zone: str
     topics: dict[str, str]
+    environment: dict[str, str]
     functions: dict[str, Function]
     subscriptions: dict[str, PushSubscription]
     dead_letter_subscriptions: dict[str, PullSubscription]
@@ -87,6 +88,7 @@ def load(path: Path = PIPELINE) -> Topology:
     return Topology(
         time_zone=raw["time_zone"],
         topics=raw["topics"],
+        environment=raw["environment"],
         functions=each("functions", Function),
         subscriptions=each("subscriptions", PushSubscription),
         dead_letter_subscriptions=each("dead_letter_subscriptions", PullSubscription),

@@ -17,14 +17,15 @@
     └── TransientError          waiting helps: the message is delivered again
         ├── KiwoomUnavailable   no answer, a server error, or no JSON
         ├── RateLimited         the broker counted too many requests
-        ├── TokenRejected       the broker no longer accepts the token
-        ├── TokenMissing        no token was issued yet
-        ├── VaultUnavailable    Secret Manager did not answer
-        ├── PublishFailed       Pub/Sub did not take the messages
         ├── StaleSeries         somebody else wrote the series meanwhile
-        ├── DatabaseUnavailable PostgreSQL cannot be reached
-        └── Busy                not a failure: somebody else is at it, or the queue
-                                for a request slot is too long
+        ├── PublishFailed       Pub/Sub did not take the messages
+        └── Postponed           no fault of the task: the try is not counted
+            ├── TokenRejected       the broker no longer accepts the token
+            ├── TokenMissing        no token was issued yet
+            ├── VaultUnavailable    Secret Manager did not answer
+            ├── DatabaseUnavailable PostgreSQL cannot be reached
+            └── Busy                somebody else is at it, or the queue for a
+                                    request slot is too long
 
 No message of these errors ever holds a key, a secret or a token: the Functions
 Framework sends the text of an exception back to the caller.
@@ -92,9 +93,12 @@ class KiwoomRejected(PermanentError):
 
     code = "kiwoom_rejected"
 
-    def __init__(self, api_id: str, broker_code: str, message: str) -> None:
+    def __init__(
+        self, api_id: str, broker_code: str, message: str, remedy: str = ""
+    ) -> None:
         """Keep the broker's own ``broker_code`` (the four digits in brackets)."""
-        super().__init__(f"{api_id}: the broker refused with {broker_code}: {message}")
+        text = f"{api_id}: the broker refused with {broker_code}: {message}"
+        super().__init__(f"{text}; {remedy}" if remedy else text)
         self.broker_code = broker_code
 
     @property
@@ -153,24 +157,6 @@ class RateLimited(TransientError):
     code = "rate_limited"
 
 
-class TokenRejected(TransientError):
-    """The broker does not accept the access token (8003, 8005, 8103)."""
-
-    code = "token_rejected"
-
-
-class TokenMissing(TransientError):
-    """No token was issued yet; the token refresher will store one."""
-
-    code = "token_missing"
-
-
-class VaultUnavailable(TransientError):
-    """Secret Manager did not answer."""
-
-    code = "vault_unavailable"
-
-
 class PublishFailed(TransientError):
     """Pub/Sub did not take the messages; none of the batch may be relied on."""
 
@@ -183,13 +169,42 @@ class StaleSeries(TransientError):
     code = "stale_series"
 
 
-class DatabaseUnavailable(TransientError):
+class Postponed(TransientError):
+    """No fault of the task: it is tried again, and this try is not counted."""
+
+    code = "postponed"
+
+
+class TokenRejected(Postponed):
+    """The broker does not accept the access token (8003, 8005, 8103)."""
+
+    code = "token_rejected"
+
+    def __init__(self, message: str, version: str | None = None) -> None:
+        """Keep the ``version`` under which the vault has the token."""
+        super().__init__(message)
+        self.version = version
+
+
+class TokenMissing(Postponed):
+    """No token was issued yet; the token refresher will store one."""
+
+    code = "token_missing"
+
+
+class VaultUnavailable(Postponed):
+    """Secret Manager did not answer."""
+
+    code = "vault_unavailable"
+
+
+class DatabaseUnavailable(Postponed):
     """PostgreSQL did not answer or broke the connection."""
 
     code = "database_unavailable"
 
 
-class Busy(TransientError):
-    """Not a failure: come back later (HTTP 429), nothing was attempted."""
+class Busy(Postponed):
+    """Come back later (HTTP 429): nothing went wrong at all."""
 
     code = "busy"

@@ -84,6 +84,7 @@ class Publisher:
             "error_code": error.error_code,
             "reason": str(error)[:REASON_LETTERS],
             "message_id": delivery.message_id,
+            "topic": delivery.topic,
         }
         # An empty body would be refused at the next push.
         self.publish(topic, [delivery.data or b"{}"], attributes)

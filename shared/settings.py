@@ -135,12 +135,18 @@ class SecretSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PubSubSettings:
-    """Where messages are published, and how often a task may fail."""
+    """Where messages are published, and how a task is tried.
+
+    It may fail ``max_attempts`` times; a try that says nothing for ``lease_seconds``
+    is taken for dead.
+    """
 
     project: str
     dead_letter_topic: str
     collect_topic: str
-    max_attempts: int
+    token_topic: str
+    max_attempts: int = 5
+    lease_seconds: float = 120.0
     # Pub/Sub never uses an id twice; an emulator does, whenever it starts anew.
     message_id_scope: str = ""
 
@@ -152,7 +158,10 @@ class PubSubSettings:
             project=read.text("GOOGLE_CLOUD_PROJECT"),
             dead_letter_topic=read.text("DEAD_LETTER_TOPIC", "dead-letters"),
             collect_topic=read.text("COLLECT_TOPIC", "collect"),
+            token_topic=read.text("TOKEN_TOPIC", "tokens"),
             max_attempts=int(read.number("MAX_ATTEMPTS", 5)),
+            # Longer than the longest wait for a slot and the request after it.
+            lease_seconds=read.number("LEASE_SECONDS", 120),
             message_id_scope=environ.get("MESSAGE_ID_SCOPE", ""),
         )
         read.check()

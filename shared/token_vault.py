@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,12 @@ from google.cloud.secretmanager_v1.services.secret_manager_service.transports im
     SecretManagerServiceGrpcTransport,
 )
 
-from shared.errors import SecretUnavailable, TokenMissing, VaultUnavailable
+from shared.errors import (
+    SecretUnavailable,
+    TokenMissing,
+    TokenRejected,
+    VaultUnavailable,
+)
 from shared.tokens import AccessToken
 
 if TYPE_CHECKING:
@@ -122,6 +128,7 @@ class TokenVault:
         """Keep the token in the secret called ``secret``."""
         self._secrets = secrets
         self._secret = secret
+        self._put: AccessToken | None = None
 
     def current(self) -> AccessToken:
         """Read the token.
@@ -139,17 +146,29 @@ class TokenVault:
     def kept(self) -> AccessToken | None:
         """Read the token, None if there is none.
 
+        For a while after a version was added the service may still tell of the one
+        before, so what was put here is known better.
+
         Raises:
             VaultUnavailable: If Secret Manager does not answer.
         """
         try:
-            return self.current()
+            found = self.current()
         except TokenMissing:
-            return None
+            return self._put
+        if self._put and _number(self._put) > _number(found):
+            return self._put
+        return found
 
     def put(self, token: AccessToken) -> None:
         """Store a new token; older ones are destroyed."""
-        self._secrets.add(self._secret, token.to_bytes())
+        version = self._secrets.add(self._secret, token.to_bytes())
+        self._put = replace(token, version=version)
+
+
+def _number(token: AccessToken) -> int:
+    """Versions of a secret are numbered from 1."""
+    return int((token.version or "0").rsplit("/", 1)[-1])
 
 
 class CachedToken:
@@ -161,17 +180,35 @@ class CachedToken:
         self._clock = clock
         self._lock = Lock()
         self._token: AccessToken | None = None
+        self._rejected: str | None = None
 
     def current(self) -> AccessToken:
-        """The token to use now; only the broker decides whether it is still good."""
+        """The token to use now; only the broker decides whether it is still good.
+
+        Raises:
+            TokenRejected: If the broker has refused it, and there is no newer one.
+            TokenMissing: If there is none.
+        """
         with self._lock:
-            if self._token is None or not self._token.is_fresh(self._clock()):
+            if not self._is_usable():
                 self._token = self._vault.current()
+            assert self._token is not None
+            if self._token.version == self._rejected:
+                message = "the broker rejected the token, and there is no newer one yet"
+                raise TokenRejected(message, self._rejected)
             return self._token
 
     def replacement(self, rejected: AccessToken) -> AccessToken | None:
         """A token newer than the ``rejected`` one, None when there is none yet."""
         with self._lock:
-            if self._token is None or self._token.version == rejected.version:
+            self._rejected = rejected.version
+            if not self._is_usable():
                 self._token = self._vault.current()
+            assert self._token is not None
             return None if self._token.version == rejected.version else self._token
+
+    def _is_usable(self) -> bool:
+        token = self._token
+        if token is None or token.version == self._rejected:
+            return False
+        return token.is_fresh(self._clock())

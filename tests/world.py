@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
+from datetime import UTC, datetime
 from functools import lru_cache
 from io import BytesIO
 
@@ -16,7 +17,7 @@ from requests.adapters import BaseAdapter
 from sqlalchemy import text
 
 from functions.collector.collect import collect
-from functions.dispatcher.dispatch import dispatch
+from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from functions.reference_sync.reference_data import market_sessions
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.market import CorporateAction, GeneratedDays, Market
@@ -128,16 +129,13 @@ class World:
         message_id = message_id or str(next(self.ids))
         fields |= {"timeframes": list(timeframes), "stocks": list(stocks)}
         run_id = run_id_of(message_id)
-        dispatch(
-            run_id,
-            message_id,
-            json.dumps(fields).encode(),
-            self.stocks,
-            self.ledger,
-            self.publish,
-            CALENDAR,
-            self.now,
+        message = TriggerMessage(
+            run_id=run_id,
+            message_id=message_id,
+            data=json.dumps(fields).encode(),
+            published_at=datetime.now(UTC),
         )
+        dispatch(message, self.stocks, self.ledger, self.publish, CALENDAR, self.now)
         return run_id
 
     def deliver(self, message):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from functions.collector.joint import SAME, Basis, compare
 from functions.collector.plan import Plan, Span, last_day, plan
 from functions.collector.reading import Reading
-from shared.errors import NoCandles
+from shared.errors import Busy, NoCandles
 from shared.messages import Mode
 from shared.series import Attempt, Counts, Harvest, Rebase, Series, StagedPage
 from shared.sessions import DAY, kst_date, midnight
@@ -59,6 +59,8 @@ class CandleStore(Protocol):
 NOTHING_STORED = Counts()
 # The broker's keys of pages are not meant to be kept, and a forming candle grows old.
 STAGED_FOR = timedelta(minutes=10)
+# A message is given back after so long, while there is time for one more request.
+BUDGET = timedelta(minutes=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def collect(
     with ledger.attempt(request) as attempt:
         if attempt is None:
             return Outcome(state="finished_before")
-        work = _Work(attempt, source, ledger, store, clock())
+        work = _Work(attempt, source, ledger, store, clock)
         harvest = work.harvest()
         counts = store.store(attempt, harvest)
     return Outcome(
@@ -111,8 +113,11 @@ class _Work:
         source: CandleSource,
         ledger: TaskLedger,
         store: CandleStore,
-        now: datetime,
+        clock: Clock,
     ) -> None:
+        now = clock()
+        self._clock = clock
+        self._time_is_up = now + BUDGET
         self._attempt = attempt
         self._source = source
         self._ledger = ledger
@@ -327,9 +332,16 @@ class _Work:
         return not self._attempt.listed
 
     def waiting(self) -> None:
-        """Keep the series while the request waits, and the pages that came before."""
+        """Keep the series while the request waits, and the pages that came before.
+
+        Raises:
+            Busy: If the message has taken its time.
+        """
         pages, self._unstaged = self._unstaged, []
         self._ledger.keep(self._attempt, pages)
+        if self._clock() > self._time_is_up:
+            message = "the time of this message is up; its next delivery goes on here"
+            raise Busy(message)
 
     def sent(self) -> None:
         """Count the request, also if the attempt fails later."""

@@ -13,9 +13,9 @@ from shared.clock import Clock, clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger
-from shared.database.rate_slots import new_throttle
+from shared.database.rate_slots import Queue, new_throttle
 from shared.database.session_store import SessionStore
-from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.charts import KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, new_session
 from shared.logging import say, set_up
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 
     from shared.series import FollowUp
 
-# Live work waits for its slot; a backfill gives way and comes back.
-MAX_WAIT_SECONDS = {
-    Mode.INCREMENTAL: 60.0,
-    Mode.REBUILD: 60.0,
-    Mode.BACKFILL: 10.0,
-    Mode.REPAIR: 10.0,
+# Live work waits for its slot; a backfill gives way to it and comes back.
+LIVE = Queue(max_wait=60)
+BACKFILL = Queue(max_wait=10, yields=True)
+QUEUES = {
+    Mode.INCREMENTAL: LIVE,
+    Mode.REBUILD: LIVE,
+    Mode.BACKFILL: BACKFILL,
+    Mode.REPAIR: BACKFILL,
 }
 
 
@@ -51,7 +53,7 @@ class Collector:
     sources: dict[Mode, KiwoomCandles]
     ledger: Ledger
     store: CandleStore
-    dead_letters: DeadLetters
+    outbox: Outbox
     topics: PubSubSettings
     clock: Clock
 
@@ -80,16 +82,15 @@ def wire() -> Collector:
     http = new_session(database.pool_size)
 
     def source(mode: Mode) -> KiwoomCandles:
-        max_wait = MAX_WAIT_SECONDS[mode]
-        throttle = new_throttle(engine, kiwoom.requests_per_second, max_wait)
+        throttle = new_throttle(engine, kiwoom.requests_per_second, QUEUES[mode])
         client = KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
         return KiwoomCandles(client)
 
     return Collector(
         sources={mode: source(mode) for mode in Mode},
-        ledger=Ledger(engine, topics.max_attempts),
+        ledger=Ledger(engine, topics.max_attempts, topics.lease_seconds),
         store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
-        dead_letters=DeadLetters(topics),
+        outbox=Outbox(topics),
         topics=topics,
         clock=now,
     )
@@ -100,7 +101,7 @@ def collect_candles(event: CloudEvent) -> None:
     """Store what one request asks for; returning acknowledges, raising redelivers."""
     collector = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, collector.dead_letters):
+    with answered(delivery, collector.outbox):
         request = CollectRequest.from_bytes(delivery.data)
         outcome = collect(
             request,

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
+from shared.runs import NewRun
 from shared.sessions import kst_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date, datetime
 
+    from shared.runs import OpenedRun
     from shared.sessions import Calendar
 
 
@@ -29,15 +31,8 @@ class Stocks(Protocol):
 class RunLedger(Protocol):
     """Where runs are written down."""
 
-    def open_run(
-        self,
-        run_id: str,
-        message_id: str,
-        trigger: bytes,
-        requests: Sequence[CollectRequest],
-        now: datetime,
-    ) -> list[bytes]:
-        """Write a run and its tasks; return the requests not yet published."""
+    def open_run(self, run: NewRun) -> OpenedRun:
+        """Write a run and its tasks; a tick may turn out to be superseded."""
 
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are published."""
@@ -54,21 +49,31 @@ class Requests(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerMessage:
+    """A trigger as it came, and the run that it leads to."""
+
+    run_id: str
+    message_id: str
+    data: bytes
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What a trigger led to: ``published`` is 0 when it was delivered before.
 
-    With ``no_session`` the exchange is closed today, or has not opened yet.
+    With ``no_session`` the exchange is closed today, or has not opened yet; with
+    ``superseded_by`` a later run does what this one was for.
     """
 
     run_id: str
     published: int
     no_session: bool = False
+    superseded_by: str | None = None
 
 
-def dispatch(  # noqa: PLR0913 - the message and the four things it needs
-    run_id: str,
-    message_id: str,
-    data: bytes,
+def dispatch(  # noqa: PLR0913 - the message and the five things it needs
+    message: TriggerMessage,
     stocks: Stocks,
     ledger: RunLedger,
     publish: Requests,
@@ -78,7 +83,7 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
     """Write down the run that a trigger asks for, then publish its requests.
 
     A tick on a day without a session, or before it opens, is written down and asks
-    for nothing.
+    for nothing; so does one that comes so late that a later one was there before it.
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
     one after it only publishes again, which the finished tasks ignore. Runs that
@@ -88,19 +93,32 @@ def dispatch(  # noqa: PLR0913 - the message and the four things it needs
         MalformedMessage: If the trigger has a field that cannot be accepted.
         TransientError: If the database or Pub/Sub did not answer.
     """
-    trigger = Trigger.from_bytes(data)
+    trigger = Trigger.from_bytes(message.data)
     no_session = trigger.is_tick and calendar.latest_opened(now) != kst_date(now)
     requests = []
     if not no_session:
-        requests = plan_run(trigger, run_id, stocks, kst_date(now))
-    messages = ledger.open_run(run_id, message_id, data, requests, now)
-    if messages:
-        publish(messages, run_id)
-        ledger.mark_published(run_id)
+        requests = plan_run(trigger, message.run_id, stocks, kst_date(now))
+    run = NewRun(
+        run_id=message.run_id,
+        message_id=message.message_id,
+        trigger=message.data,
+        requests=requests,
+        requested_at=now,
+        tick_of=message.published_at if trigger.is_tick and requests else None,
+    )
+    opened = ledger.open_run(run)
+    if opened.messages:
+        publish(opened.messages, run.run_id)
+        ledger.mark_published(run.run_id)
     for stranded, left in ledger.stranded().items():
         publish(left, stranded)
         ledger.mark_published(stranded)
-    return Run(run_id=run_id, published=len(messages), no_session=no_session)
+    return Run(
+        run_id=run.run_id,
+        published=len(opened.messages),
+        no_session=no_session,
+        superseded_by=opened.superseded_by,
+    )
 
 
 def plan_run(

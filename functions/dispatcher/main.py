@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import functions_framework
 
-from functions.dispatcher.dispatch import dispatch
+from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from shared.clock import Clock, clock
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger, run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
-from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.delivery import Delivery, Outbox, answered, once
 from shared.logging import say, set_up
 from shared.pubsub import Publisher, new_publisher
 from shared.settings import (
@@ -39,7 +39,7 @@ class Dispatcher:
     sessions: SessionStore
     publisher: Publisher
     topics: PubSubSettings
-    dead_letters: DeadLetters
+    outbox: Outbox
     clock: Clock
 
     def publish(self, messages: Sequence[bytes], run_id: str) -> None:
@@ -59,7 +59,7 @@ def wire() -> Dispatcher:
         sessions=SessionStore(engine, time.monotonic),
         publisher=new_publisher(topics.project),
         topics=topics,
-        dead_letters=DeadLetters(topics),
+        outbox=Outbox(topics),
         clock=clock(ClockSettings.from_env().offset),
     )
 
@@ -69,11 +69,15 @@ def dispatch_trigger(event: CloudEvent) -> None:
     """Start the run a trigger asks for; returning acknowledges, raising redelivers."""
     dispatcher = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, dispatcher.dead_letters):
+    with answered(delivery, dispatcher.outbox):
+        message = TriggerMessage(
+            run_id=run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
+            message_id=delivery.message_id,
+            data=delivery.data,
+            published_at=delivery.published_at,
+        )
         run = dispatch(
-            run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
-            delivery.message_id,
-            delivery.data,
+            message,
             dispatcher.stocks,
             dispatcher.ledger,
             dispatcher.publish,
@@ -81,4 +85,11 @@ def dispatch_trigger(event: CloudEvent) -> None:
             dispatcher.clock(),
         )
         what = "no_session" if run.no_session else "dispatched"
-        say(what, run_id=run.run_id, requests=run.published)
+        if run.superseded_by:
+            what = "superseded"
+        say(
+            what,
+            run_id=run.run_id,
+            requests=run.published,
+            superseded_by=run.superseded_by,
+        )

@@ -13,10 +13,10 @@ from functions.reference_sync.reference_data import market_sessions, target_stoc
 from functions.reference_sync.sync import Shipped, sync
 from shared.clock import Clock, clock
 from shared.database.engine import new_engine
-from shared.database.rate_slots import new_throttle
+from shared.database.rate_slots import Queue, new_throttle
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
-from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.client import KiwoomClient, new_session
 from shared.kiwoom.listings import KiwoomStocks
 from shared.logging import say, set_up
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from shared.stocks import Market, Stock
 
-MAX_WAIT_SECONDS = 30.0
+QUEUE = Queue(max_wait=30)
 SHIPPED = Shipped(sessions=market_sessions, targets=target_stocks)
 
 
@@ -47,7 +47,7 @@ class ReferenceSync:
     master: KiwoomStocks
     sessions: SessionStore
     stocks: StockStore
-    dead_letters: DeadLetters
+    outbox: Outbox
     clock: Clock
 
     def listed(self, market: Market) -> list[Stock]:
@@ -70,14 +70,14 @@ def wire() -> ReferenceSync:
     secrets = SecretSettings.from_env()
     vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
     kiwoom = KiwoomSettings.from_env()
-    throttle = new_throttle(engine, kiwoom.requests_per_second, MAX_WAIT_SECONDS)
+    throttle = new_throttle(engine, kiwoom.requests_per_second, QUEUE)
     tokens = CachedToken(vault, now)
     client = KiwoomClient(new_session(), kiwoom.base_url, tokens, throttle, time.sleep)
     return ReferenceSync(
         master=KiwoomStocks(client),
         sessions=SessionStore(engine, time.monotonic),
         stocks=StockStore(engine),
-        dead_letters=DeadLetters(PubSubSettings.from_env()),
+        outbox=Outbox(PubSubSettings.from_env()),
         clock=now,
     )
 
@@ -87,7 +87,7 @@ def sync_reference(event: CloudEvent) -> None:
     """Sync what is asked for; returning acknowledges, raising redelivers."""
     reference = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, reference.dead_letters):
+    with answered(delivery, reference.outbox):
         outcome = sync(
             ReferenceRequest.from_bytes(delivery.data),
             reference.listed,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import functions_framework
 
 from functions.token_refresher.refresh import refresh
 from shared.clock import Clock, clock
-from shared.delivery import DeadLetters, Delivery, answered, once
+from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.client import new_session
 from shared.logging import say, set_up
+from shared.messages import TokenRequest
 from shared.settings import (
     ClockSettings,
     KiwoomSettings,
@@ -34,8 +36,10 @@ class Refresher:
     names: SecretSettings
     issuer: TokenIssuer
     vault: TokenVault
-    dead_letters: DeadLetters
+    outbox: Outbox
     clock: Clock
+    # One at a time: the second of two requests sees what the first has kept.
+    turn: Lock = field(default_factory=Lock)
 
     def keys(self) -> tuple[str, str]:
         """The app key and its secret, read anew each time."""
@@ -55,7 +59,7 @@ def wire() -> Refresher:
         names=names,
         issuer=TokenIssuer(new_session(), KiwoomSettings.from_env().base_url),
         vault=TokenVault(secrets, names.token),
-        dead_letters=DeadLetters(PubSubSettings.from_env()),
+        outbox=Outbox(PubSubSettings.from_env()),
         clock=clock(ClockSettings.from_env().offset),
     )
 
@@ -65,8 +69,14 @@ def refresh_token(event: CloudEvent) -> None:
     """Keep a good token; returning acknowledges, raising redelivers."""
     refresher = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, refresher.dead_letters):
-        issued = refresh(
-            refresher.keys, refresher.issuer, refresher.vault, refresher.clock()
-        )
-        say("token_refreshed" if issued else "token_kept")
+    with answered(delivery, refresher.outbox):
+        request = TokenRequest.from_bytes(delivery.data)
+        with refresher.turn:
+            issued = refresh(
+                request,
+                refresher.keys,
+                refresher.issuer,
+                refresher.vault,
+                refresher.clock(),
+            )
+        say("token_refreshed" if issued else "token_kept", reason=request.reason)

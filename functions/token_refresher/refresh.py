@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from shared.messages import TokenRequest
     from shared.tokens import AccessToken
 
 # A token lives 24 hours and the schedule comes every six: even after two missed
@@ -39,8 +40,10 @@ class Keys(Protocol):
         """The app key and the secret key."""
 
 
-def refresh(keys: Keys, issuer: Issuer, vault: Vault, now: datetime) -> bool:
-    """Issue a token and keep it, unless the kept one is good for long enough.
+def refresh(
+    request: TokenRequest, keys: Keys, issuer: Issuer, vault: Vault, now: datetime
+) -> bool:
+    """Issue a token and keep it, unless the kept one will do.
 
     Returns:
         Whether a new one was issued.
@@ -50,7 +53,20 @@ def refresh(keys: Keys, issuer: Issuer, vault: Vault, now: datetime) -> bool:
         TransientError: If the broker or the vault did not answer.
     """
     kept = vault.kept()
-    if kept and kept.is_fresh(now, MARGIN):
+    if kept and _will_do(kept, request, now):
         return False
     vault.put(issuer.issue(*keys()))
     return True
+
+
+def _will_do(kept: AccessToken, request: TokenRequest, now: datetime) -> bool:
+    """Whether the request is answered by the token that is there.
+
+    One that names a version is answered by every later one: many ask at once when a
+    token dies, and only the first of them finds it still in place.
+    """
+    if request.force:
+        return False
+    if request.rejected_version is not None:
+        return kept.version != request.rejected_version
+    return kept.is_fresh(now, MARGIN)

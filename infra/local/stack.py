@@ -267,6 +267,7 @@ class Stack:
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",
             "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),
+            **self.topology.environment,
             **function.environment,
         }
 

@@ -15,11 +15,13 @@ from shared.database.ledger import (
     ADD_TASKS,
     OPEN_RUN,
     UNSTAGE,
+    columns_of_run,
+    columns_of_tasks,
     run_id_of,
-    tasks_of,
 )
 from shared.errors import StaleSeries
 from shared.messages import CollectRequest, Mode
+from shared.runs import NewRun
 from shared.series import Attempt, Counts, FollowUp, Harvest
 from shared.sessions import DAY, KST, midnight
 
@@ -295,15 +297,15 @@ def _follow_up(
     ]
     trigger = {"mode": Mode.REBUILD.value, "stocks": [request.stock_code]}
     trigger |= {"timeframes": list(timeframes)}
-    run = {
-        "run_id": run_id,
-        "message_id": cause,
-        "trigger": json.dumps(trigger),
-        "requested_at": harvest.rebase.found_at,
-        "no_session": False,
-    }
-    connection.execute(OPEN_RUN, run)
-    connection.execute(ADD_TASKS, tasks_of(run_id, requests))
+    run = NewRun(
+        run_id=run_id,
+        message_id=cause,
+        trigger=json.dumps(trigger).encode(),
+        requests=requests,
+        requested_at=harvest.rebase.found_at,
+    )
+    connection.execute(OPEN_RUN, columns_of_run(run))
+    connection.execute(ADD_TASKS, columns_of_tasks(run))
     messages = tuple(wanted.to_bytes() for wanted in requests)
     return FollowUp(run_id=run_id, messages=messages)
 

@@ -15,15 +15,16 @@ from shared.errors import (
     Busy,
     PermanentError,
     PipelineError,
+    Postponed,
     StaleSeries,
     TransientError,
     UnknownTask,
 )
+from shared.runs import NewRun, OpenedRun
 from shared.series import Attempt, Series, StagedPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -31,17 +32,25 @@ if TYPE_CHECKING:
 
 # A dead task is not among them: whoever replays its dead letter wants it done.
 FINISHED = ("done", "no_data")
-# Longer than the longest wait for a slot and the request after it; a killed instance
-# keeps others from its series only this long.
-LEASE_SECONDS = 120
-
 # A run that is not sent out after this time was left behind.
 STRANDED_SECONDS = 60
 
 OPEN_RUN = text("""
-    INSERT INTO runs (run_id, message_id, trigger, requested_at, no_session)
-    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at, :no_session)
+    INSERT INTO runs (run_id, message_id, trigger, requested_at, no_session,
+                      superseded_by)
+    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at, :no_session,
+            :superseded_by)
     ON CONFLICT (run_id) DO NOTHING
+""")
+# Two deliveries of like triggers wait for each other here.
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext(:trigger))")
+# A run that was written after a tick was published reads the market as it was then, or
+# later: the tick has nothing to add.
+SUCCESSOR = text("""
+    SELECT run_id FROM runs
+    WHERE trigger = cast(:trigger AS jsonb) AND written_at > :published_at
+      AND run_id <> :run_id AND superseded_by IS NULL AND NOT no_session
+    ORDER BY written_at DESC LIMIT 1
 """)
 ADD_TASKS = text("""
     INSERT INTO tasks (run_id, stock_code, timeframe, request)
@@ -51,7 +60,7 @@ ADD_TASKS = text("""
 """)
 STRANDED = text("""
     SELECT run_id FROM runs
-    WHERE published_at IS NULL AND NOT no_session
+    WHERE published_at IS NULL AND NOT no_session AND superseded_by IS NULL
       AND written_at < clock_timestamp() - make_interval(secs => :seconds)
     ORDER BY written_at
 """)
@@ -81,7 +90,9 @@ LEASE = text("""
 """)
 BEGIN = text("""
     UPDATE tasks
-    SET state = 'running', attempts = attempts + 1,
+    SET state = 'running',
+        -- A dead task that comes back was put back by somebody: it starts anew.
+        attempts = CASE state WHEN 'dead' THEN 1 ELSE attempts + 1 END,
         started_at = coalesce(started_at, clock_timestamp())
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
       AND state NOT IN ('done', 'no_data')
@@ -130,7 +141,8 @@ RELEASE = text("""
 """)
 GIVE_BACK = text("""
     UPDATE tasks
-    SET state = 'queued', attempts = attempts - 1
+    SET state = 'queued', attempts = attempts - 1, requests = :requests,
+        error_code = :error_code, error_message = :error_message
     WHERE run_id = :run_id AND stock_code = :stock_code AND timeframe = :timeframe
       AND state = 'running'
 """)
@@ -148,36 +160,39 @@ FAIL = text("""
 class Ledger:
     """Runs and tasks in PostgreSQL."""
 
-    def __init__(self, engine: Engine, max_attempts: int = 5) -> None:
-        """A task that failed ``max_attempts`` times is dead."""
+    def __init__(
+        self,
+        engine: Engine,
+        max_attempts: int = 5,
+        lease_seconds: float = 120.0,
+    ) -> None:
+        """A task that failed ``max_attempts`` times is dead.
+
+        A series is kept for ``lease_seconds`` from one request to the next; a killed
+        instance keeps others from it only this long.
+        """
         self._engine = engine
         self._max_attempts = max_attempts
+        self._lease_seconds = lease_seconds
 
-    def open_run(
-        self,
-        run_id: str,
-        message_id: str,
-        trigger: bytes,
-        requests: Sequence[CollectRequest],
-        now: datetime,
-    ) -> list[bytes]:
-        """Write a run and its tasks; return the requests that are yet to be published.
+    def open_run(self, run: NewRun) -> OpenedRun:
+        """Write a run and its tasks, with the messages that are yet to be published.
 
         Doing it again changes nothing, and returns what the first time wrote until
-        the run is marked as published.
+        the run is marked as published. A superseded tick is only noted.
         """
-        run = {
-            "run_id": run_id,
-            "message_id": message_id,
-            "trigger": trigger.decode(),
-            "requested_at": now,
-            "no_session": not requests,
-        }
+        values = columns_of_run(run)
         with transaction(self._engine) as connection:
-            if connection.execute(OPEN_RUN, run).rowcount:
-                connection.execute(ADD_TASKS, tasks_of(run_id, requests))
-            unpublished = connection.execute(UNPUBLISHED, {"run_id": run_id})
-            return [request.encode() for request in unpublished.scalars()]
+            successor = _successor(connection, run) if run.tick_of else None
+            values["superseded_by"] = successor
+            is_new = connection.execute(OPEN_RUN, values).rowcount
+            if is_new and successor:
+                return OpenedRun(superseded_by=successor)
+            if is_new:
+                connection.execute(ADD_TASKS, columns_of_tasks(run))
+            unpublished = connection.execute(UNPUBLISHED, values)
+            messages = [request.encode() for request in unpublished.scalars()]
+            return OpenedRun(messages=messages)
 
     def stranded(self) -> dict[str, list[bytes]]:
         """Runs that were written down but never sent out, with their requests.
@@ -234,7 +249,7 @@ class Ledger:
         """
         lease = {
             "owner": attempt.owner,
-            "seconds": LEASE_SECONDS,
+            "seconds": self._lease_seconds,
             "requests": attempt.requests,
         }
         with transaction(self._engine) as connection:
@@ -257,7 +272,7 @@ class Ledger:
                 raise UnknownTask(message)
             if task.state in FINISHED:
                 return None
-            lease = {"owner": owner, "seconds": LEASE_SECONDS}
+            lease = {"owner": owner, "seconds": self._lease_seconds}
             series = connection.execute(LEASE, key | lease).mappings().first()
             if series is None:
                 message = f"{request.stock_code} {request.timeframe} is being collected"
@@ -281,7 +296,7 @@ class Ledger:
             )
 
     def _end(self, attempt: Attempt, error: PipelineError) -> bool:
-        """Note the error; tell whether the task is dead. A busy attempt was none."""
+        """Note the error; tell whether the task is dead. A postponed try was none."""
         key = _key(attempt.request)
         permanent = isinstance(error, PermanentError)
         failure = {
@@ -292,8 +307,8 @@ class Ledger:
         }
         with transaction(self._engine) as connection:
             connection.execute(RELEASE, key | {"owner": attempt.owner})
-            if isinstance(error, Busy):
-                connection.execute(GIVE_BACK, key)
+            if isinstance(error, Postponed):
+                connection.execute(GIVE_BACK, key | failure)
                 return False
             state = connection.execute(FAIL, key | failure).scalar()
             if permanent:
@@ -316,14 +331,34 @@ def run_id_of(message_id: str, scope: str = "") -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {scope} {message_id}"))
 
 
-def tasks_of(run_id: str, requests: Sequence[CollectRequest]) -> dict[str, object]:
+def columns_of_run(run: NewRun) -> dict[str, object]:
+    """What ``OPEN_RUN`` is given."""
+    return {
+        "run_id": run.run_id,
+        "message_id": run.message_id,
+        "trigger": run.trigger.decode(),
+        "requested_at": run.requested_at,
+        "no_session": not run.requests,
+        "superseded_by": None,
+    }
+
+
+def columns_of_tasks(run: NewRun) -> dict[str, object]:
     """What ``ADD_TASKS`` is given."""
     return {
-        "run_id": run_id,
-        "stock_codes": [request.stock_code for request in requests],
-        "timeframes": [request.timeframe.value for request in requests],
-        "requests": [request.to_bytes().decode() for request in requests],
+        "run_id": run.run_id,
+        "stock_codes": [request.stock_code for request in run.requests],
+        "timeframes": [request.timeframe.value for request in run.requests],
+        "requests": [request.to_bytes().decode() for request in run.requests],
     }
+
+
+def _successor(connection: Connection, run: NewRun) -> str | None:
+    """The run that does the work of this tick, if there is one."""
+    tick = columns_of_run(run) | {"published_at": run.tick_of}
+    connection.execute(ONE_AT_A_TIME, tick)
+    found: str | None = connection.execute(SUCCESSOR, tick).scalar()
+    return found
 
 
 def _key(request: CollectRequest) -> dict[str, object]:

@@ -50,6 +50,23 @@ RATE_CODES = {"1700", "1701", "1702"}
 TOKEN_CODES = {"8003", "8005", "8103"}
 UNKNOWN_STOCK_CODES = {"1902", "1903"}
 PASSING_CODES = {"1999", "8006", "8009"}
+# What the broker refuses until somebody has done something about it.
+NEW_KEYS = (
+    "add the right ones: gcloud secrets versions add kiwoom-app-key --data-file=- "
+    "and likewise kiwoom-secret-key"
+)
+OTHER_HOST = "set KIWOOM_MODE to the host that the app key is for (real or mock)"
+OTHER_ADDRESS = "register the address that requests come from in the broker's portal"
+THEN_REFRESH = 'then publish {"reason":"operator","force":true} to the tokens topic'
+REMEDIES = {
+    "8001": NEW_KEYS,
+    "8002": NEW_KEYS,
+    "8010": f"let all requests leave through one address; {THEN_REFRESH}",
+    "8030": OTHER_HOST,
+    "8031": f"{OTHER_HOST}; {THEN_REFRESH}",
+    "8040": OTHER_ADDRESS,
+    "8050": OTHER_ADDRESS,
+}
 
 
 class TokenSource(Protocol):
@@ -163,7 +180,7 @@ def _error(api_id: str, status: int, text: str) -> PermanentError | TransientErr
         return UnknownStock(f"{api_id}: {text}")
     if code in PASSING_CODES or (not code and status != requests.codes.ok):
         return KiwoomUnavailable(f"{api_id}: HTTP {status} {text}".rstrip())
-    return KiwoomRejected(api_id, code or "no code", text)
+    return KiwoomRejected(api_id, code or "no code", text, REMEDIES.get(code, ""))
 
 
 class KiwoomClient:
@@ -248,6 +265,8 @@ class KiwoomClient:
             except RateLimited:
                 self._throttle.slow_down(token.app_key_id, api_id)
                 raise
+            except TokenRejected as error:
+                raise TokenRejected(str(error), token.version) from None
             return Reply(answer, _next_key(response))
 
         try:

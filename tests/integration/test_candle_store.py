@@ -9,6 +9,7 @@ from shared.candles import RejectedRow
 from shared.database.candle_store import CandleStore
 from shared.database.ledger import Ledger
 from shared.errors import StaleSeries
+from shared.runs import NewRun
 from shared.series import Counts, Harvest, Series
 from shared.sessions import KST
 from tests.builders import CALENDAR, a_candle, a_request, day, kst
@@ -34,7 +35,14 @@ class House:
     def task(self):
         self.runs += 1
         request = a_request(run_id=f"run-{self.runs}")
-        self.ledger.open_run(request.run_id, str(self.runs), b"{}", [request], NOW)
+        run = NewRun(
+            run_id=request.run_id,
+            message_id=str(self.runs),
+            trigger=b"{}",
+            requests=[request],
+            requested_at=NOW,
+        )
+        self.ledger.open_run(run)
         return request
 
     def store(self, candles, *, series=COVERED, rejected=(), request=None):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from sqlalchemy import text
 
@@ -9,8 +12,10 @@ from shared.errors import (
     Busy,
     KiwoomRejected,
     KiwoomUnavailable,
+    TokenRejected,
     UnknownTask,
 )
+from shared.runs import NewRun
 from tests.builders import a_request, kst
 
 NOW = kst("2026-11-20 10:30")
@@ -31,7 +36,14 @@ def query(engine):
 
 
 def opened(ledger, *requests, run_id="run-1"):
-    return ledger.open_run(run_id, "42", b'{"timeframe":"1d"}', requests, NOW)
+    run = a_run(run_id=run_id, requests=requests)
+    return ledger.open_run(run).messages
+
+
+def a_run(**fields):
+    values = {"run_id": "run-1", "message_id": "42", "trigger": b'{"timeframe":"1d"}'}
+    values |= {"requests": [a_request()], "requested_at": NOW}
+    return NewRun(**values | fields)
 
 
 def test_a_run_is_the_same_however_often_its_message_comes():
@@ -168,7 +180,7 @@ def test_a_busy_attempt_was_none(ledger, query):
     assert query("SELECT state, attempts FROM tasks") == [("queued", 0)]
 
 
-def test_a_dead_task_can_be_replayed(ledger, query):
+def test_a_dead_task_that_is_put_back_has_all_its_tries_again(ledger, query):
     opened(ledger, a_request())
     with pytest.raises(KiwoomRejected), ledger.attempt(a_request()):
         raise KiwoomRejected("ka10081", "1511", "base_dt")
@@ -176,7 +188,7 @@ def test_a_dead_task_can_be_replayed(ledger, query):
     with ledger.attempt(a_request()) as attempt:
         assert attempt is not None
 
-    assert query("SELECT state, attempts FROM tasks") == [("running", 2)]
+    assert query("SELECT state, attempts FROM tasks") == [("running", 1)]
 
 
 def test_a_stock_is_listed_unless_it_is_known_not_to_be(ledger, reference_data):
@@ -186,3 +198,77 @@ def test_a_stock_is_listed_unless_it_is_known_not_to_be(ledger, reference_data):
 
     with ledger.attempt(gone) as one, ledger.attempt(new) as two:
         assert (one.listed, two.listed) == (False, True)
+
+
+def test_a_token_that_died_is_no_fault_of_the_task(ledger, query):
+    opened(ledger, a_request())
+
+    for _ in range(9):
+        with pytest.raises(TokenRejected), ledger.attempt(a_request()) as attempt:
+            attempt.requests += 1
+            raise TokenRejected("rejected", "7")
+
+    assert query("SELECT state, attempts, requests, error_code FROM tasks") == [
+        ("queued", 0, 9, "token_rejected")
+    ]
+
+
+def test_of_the_ticks_of_an_outage_the_first_to_arrive_does_all_the_work(ledger, query):
+    """However they arrive: a run that begins now reads the market as it is now."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    order = [3, 0, 4, 1, 2]
+
+    results = [
+        ledger.open_run(
+            a_run(
+                run_id=f"run-{n}",
+                requests=[a_request(run_id=f"run-{n}")],
+                tick_of=an_hour_ago + timedelta(minutes=5 * n),
+            )
+        )
+        for n in order
+    ]
+
+    assert [len(result.messages) for result in results] == [1, 0, 0, 0, 0]
+    assert {result.superseded_by for result in results[1:]} == {"run-3"}
+    assert query("SELECT state, count(*) FROM run_states GROUP BY 1 ORDER BY 1") == [
+        ("running", 1),
+        ("superseded", 4),
+    ]
+    assert ledger.stranded() == {}
+
+
+def test_ticks_that_arrive_together_make_one_run(ledger, query):
+    tick_of = datetime.now(UTC)
+
+    def deliver(n):
+        requests = [a_request(run_id=f"run-{n}")]
+        run = a_run(run_id=f"run-{n}", requests=requests, tick_of=tick_of)
+        return ledger.open_run(run)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(deliver, range(8)))
+
+    assert sorted(len(result.messages) for result in results) == [0] * 7 + [1]
+
+
+def test_a_redelivered_tick_is_not_superseded_by_itself(ledger):
+    run = a_run(tick_of=datetime.now(UTC) - timedelta(minutes=1))
+    first = ledger.open_run(run)
+
+    assert ledger.open_run(run) == first
+    assert len(first.messages) == 1
+
+
+def test_the_next_tick_makes_a_run_of_its_own(ledger):
+    ledger.open_run(a_run(tick_of=datetime.now(UTC)))
+
+    second = ledger.open_run(
+        a_run(
+            run_id="run-2",
+            requests=[a_request(run_id="run-2")],
+            tick_of=datetime.now(UTC) + timedelta(seconds=1),
+        )
+    )
+
+    assert len(second.messages) == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, Queue
 from threading import Thread
@@ -138,7 +139,13 @@ def test_a_topic_that_is_not_there_fails_loudly(publisher):
 
 def test_a_dead_letter_keeps_the_message_and_its_reason(project, publisher, subscriber):
     created(project)
-    delivery = Delivery("42", b'{"timeframe":"15m"}', {"origin": "me"})
+    delivery = Delivery(
+        message_id="42",
+        data=b'{"timeframe":"15m"}',
+        attributes={"origin": "me"},
+        published_at=datetime.now(UTC),
+        topic="triggers",
+    )
     error = MalformedMessage("timeframe", "'15m' is not a timeframe" + "." * 2_000)
 
     publisher.dead_letter("dead-letters", delivery, error)
@@ -149,6 +156,7 @@ def test_a_dead_letter_keeps_the_message_and_its_reason(project, publisher, subs
     assert letter.attributes["reason"].startswith("timeframe: '15m' is not a timeframe")
     assert letter.attributes["message_id"] == "42"
     assert letter.attributes["origin"] == "me"
+    assert letter.attributes["topic"] == "triggers"
 
 
 def test_the_relay_pushes_as_pubsub_does_until_it_is_acknowledged(

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from infra.local.processes import free_port
-from shared.errors import SecretUnavailable, TokenMissing, VaultUnavailable
+from shared.errors import (
+    SecretUnavailable,
+    TokenMissing,
+    TokenRejected,
+    VaultUnavailable,
+)
 from shared.settings import SecretSettings
 from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
 from tests.builders import kst
@@ -107,6 +113,34 @@ def test_an_expired_token_is_looked_up_again(vault):
     now[0] = TOKEN.expires_at + timedelta(seconds=1)
 
     assert cached.current().version.endswith("/versions/2")
+
+
+def test_a_rejected_token_is_not_sent_again(vault):
+    vault.put(TOKEN)
+    cached = CachedToken(vault, lambda: NOW)
+    rejected = cached.current()
+    cached.replacement(rejected)
+
+    with pytest.raises(TokenRejected, match="no newer one") as error:
+        cached.current()
+
+    assert error.value.version == rejected.version
+    vault.put(TOKEN)
+    assert cached.current().version.endswith("/versions/2")
+
+
+def test_a_vault_that_tells_of_an_older_version_is_known_better(vault, secret_manager):
+    """For a while, the service may still call the version before the newest one."""
+    vault.put(TOKEN)
+    vault.put(replace(TOKEN, value="newer"))
+    with secret_manager._lock:
+        secret = secret_manager._secrets["kiwoom-token"]
+        secret.versions.pop()
+        secret.versions[0].payload = TOKEN.to_bytes()
+        secret.versions[0].state = 1
+
+    assert vault.current().version.endswith("/versions/1")
+    assert vault.kept().value == "newer"
 
 
 def test_a_rejected_token_is_replaced_by_a_newer_one_only(vault):

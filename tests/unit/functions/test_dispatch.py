@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from functions.dispatcher.dispatch import dispatch
+from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage, PublishFailed
 from shared.messages import CollectRequest
+from shared.runs import OpenedRun
 from tests.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:30")
+PUBLISHED = kst("2026-11-20 10:29:59")
 
 
 class FakeStocks:
@@ -34,11 +36,17 @@ class FakeRuns:
         self.published = set()
         self.history = []
         self.left = {}
+        self.successor = None
 
-    def open_run(self, run_id, message_id, trigger, requests, now):
+    def open_run(self, run):
         self.history.append("opened")
-        self.runs.setdefault(run_id, [request.to_bytes() for request in requests])
-        return [] if run_id in self.published else self.runs[run_id]
+        self.opened = run
+        if self.successor:
+            return OpenedRun(superseded_by=self.successor)
+        messages = [request.to_bytes() for request in run.requests]
+        self.runs.setdefault(run.run_id, messages)
+        left = [] if run.run_id in self.published else self.runs[run.run_id]
+        return OpenedRun(messages=left)
 
     def stranded(self):
         return self.left
@@ -63,9 +71,10 @@ def run(trigger, runs=None, stocks=None, topic=None, now=NOW):
     runs = runs or FakeRuns()
     topic = topic or Topic(runs)
     data = trigger if isinstance(trigger, bytes) else json.dumps(trigger).encode()
-    outcome = dispatch(
-        "run-1", "42", data, stocks or FakeStocks(), runs, topic, CALENDAR, now
+    message = TriggerMessage(
+        run_id="run-1", message_id="42", data=data, published_at=PUBLISHED
     )
+    outcome = dispatch(message, stocks or FakeStocks(), runs, topic, CALENDAR, now)
     return outcome, [CollectRequest.from_bytes(data) for data in topic.messages], runs
 
 
@@ -193,3 +202,27 @@ def test_history_and_force_need_no_session(more):
 
 def test_a_tick_in_the_evening_still_has_its_session():
     assert not run({"timeframe": "5m"}, now=kst("2026-11-20 20:45"))[0].no_session
+
+
+def test_a_tick_that_comes_after_its_successor_asks_for_nothing():
+    runs = FakeRuns()
+    runs.successor = "run-9"
+
+    outcome, requests, _ = run({"timeframe": "5m"}, runs)
+
+    assert (outcome.superseded_by, outcome.published, requests) == ("run-9", 0, [])
+    assert runs.opened.tick_of == PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {"timeframe": "5m", "force": True},
+        {"timeframe": "5m", "period": "30d"},
+        {"timeframe": "5m", "mode": "backfill"},
+    ],
+)
+def test_what_an_operator_asks_for_is_never_superseded(trigger):
+    _, _, runs = run(trigger)
+
+    assert runs.opened.tick_of is None

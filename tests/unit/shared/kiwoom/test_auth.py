@@ -54,6 +54,20 @@ def test_wrong_keys_and_addresses_are_told_with_the_brokers_words(code):
     assert "app-secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("8001", "gcloud secrets versions add kiwoom-app-key"),
+        ("8050", "register the address"),
+        ("8030", "set KIWOOM_MODE"),
+        ("8031", "set KIWOOM_MODE"),
+    ],
+)
+def test_what_only_an_operator_can_mend_comes_with_the_remedy(code, remedy):
+    with pytest.raises(KiwoomRejected, match=remedy):
+        issue(refusal(code, "투자구분이 다릅니다"))
+
+
 def test_a_firewall_may_let_us_through_later():
     with pytest.raises(KiwoomUnavailable):
         issue((b"<html>", 403, {}))
