@@ -74,6 +74,13 @@ class Postgres:
         self.stop()
         self.start()
 
+    def crash(self) -> None:
+        """Kill it, and start it again on the same port."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+        self.start()
+
     def url(self, database: str) -> str:
         """The URL of a database of this server."""
         return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"

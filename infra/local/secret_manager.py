@@ -32,6 +32,11 @@ class _Version:
 @dataclass(slots=True)
 class _Secret:
     versions: list[_Version] = field(default_factory=list)
+    ever: list[bytes] = field(default_factory=list)
+
+    def add(self, payload: bytes) -> None:
+        self.versions.append(_Version(payload))
+        self.ever.append(payload)
 
 
 class SecretManager:
@@ -87,17 +92,17 @@ class SecretManager:
         with self._lock:
             created = self._secrets.setdefault(secret, _Secret())
             if payload is not None:
-                created.versions.append(_Version(payload))
+                created.add(payload)
 
     def count(self, secret: str) -> int:
         """How many versions a secret has ever had."""
         with self._lock:
             return len(self._secrets[secret].versions)
 
-    def newest(self, secret: str) -> bytes:
-        """The payload of a secret's newest version."""
+    def payloads(self, secret: str) -> list[bytes]:
+        """All that a secret ever held, also what is destroyed: to look for leaks."""
         with self._lock:
-            return self._secrets[secret].versions[-1].payload
+            return list(self._secrets[secret].ever)
 
     def _find(self, name: str, context: grpc.ServicerContext) -> _Secret:
         parts = name.split("/")
@@ -121,7 +126,7 @@ class SecretManager:
     def _add(self, request: Any, context: grpc.ServicerContext) -> SecretVersion:  # noqa: ANN401
         with self._lock:
             secret = self._find(request.parent, context)
-            secret.versions.append(_Version(request.payload.data))
+            secret.add(request.payload.data)
             name = f"{request.parent}/versions/{len(secret.versions)}"
             return SecretVersion(name=name, state=State.ENABLED)
 

@@ -32,11 +32,12 @@ from shared.database.stock_store import StockStore
 from shared.settings import DatabaseSettings, SecretSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Engine
 
     from infra.local.options import Options
+    from infra.topology import Topology
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "local-dev"
@@ -58,15 +59,22 @@ class Stack:
         *,
         durable: bool = True,
         say: Callable[[str], None] = lambda _: None,
+        pipeline: Topology | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep data and logs in ``directory``; tell each step with ``say``."""
+        """Keep data and logs in ``directory``; tell each step with ``say``.
+
+        ``pipeline`` is another topology than that of ``pipeline.yaml``; the functions
+        are given ``environ`` on top of their own variables.
+        """
         self.options = options
-        self.topology = topology.load()
+        self.topology = pipeline or topology.load()
         self.clock = clock(options.clock_offset)
         self.logs = directory / "logs"
         self.secrets = SecretManager(PROJECT)
         self.functions: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
+        self.relays: dict[str, Relay] = {}
         self.postgres: Postgres | None = None
         self.broker: Child | None = None
         self.engine: Engine
@@ -76,6 +84,7 @@ class Stack:
         self.base_url = options.base_url or ""
         self._directory = directory
         self._durable = durable
+        self._extra_environ = dict(environ or {})
         self._say = say
         # The emulator counts its messages from 1 at every start.
         self._scope = uuid.uuid4().hex
@@ -236,14 +245,27 @@ class Stack:
             message = f"Pub/Sub at {self.pubsub_host} refuses: {error}"
             raise StartFailed(message) from error
         for name in relayed:
-            subscription = self.topology.subscriptions[name]
-            function = self.topology.functions[subscription.function]
-            endpoint = topics.push_endpoint(
-                self.ports[function.name], PROJECT, subscription.topic
-            )
-            relay = Relay(PROJECT, subscription, endpoint, at_once=function.concurrency)
-            relay.start()
-            self._running.callback(relay.stop)
+            self._start_relay(name)
+        self._running.callback(self._stop_relays)
+
+    def restart_relay(self, name: str) -> None:
+        """Let go of all that it delivers at the moment, and begin again."""
+        self.relays[name].stop()
+        self._start_relay(name)
+
+    def _start_relay(self, name: str) -> None:
+        subscription = self.topology.subscriptions[name]
+        function = self.topology.functions[subscription.function]
+        endpoint = topics.push_endpoint(
+            self.ports[function.name], PROJECT, subscription.topic
+        )
+        relay = Relay(PROJECT, subscription, endpoint, at_once=function.concurrency)
+        relay.start()
+        self.relays[name] = relay
+
+    def _stop_relays(self) -> None:
+        for relay in self.relays.values():
+            relay.stop()
 
     def _stop_functions(self) -> None:
         for child in self.functions.values():
@@ -269,6 +291,7 @@ class Stack:
             "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),
             **self.topology.environment,
             **function.environment,
+            **self._extra_environ,
         }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import requests
 from sqlalchemy import text
 
+from infra import topology
 from infra.local.options import Options
 from infra.local.stack import PROJECT, Stack
 from shared.clock import clock
@@ -53,6 +54,10 @@ class Pipeline:
         seen = requests.post(url, timeout=10).json()["requests"]
         return sum(count for api_id, count in seen.items() if api_id != "au10001")
 
+    def tokens_issued(self):
+        url = f"{self.stack.base_url}/simulator/requests"
+        return requests.post(url, timeout=10).json()["requests"]["au10001"]
+
     def scenario(self, **scenario):
         url = f"{self.stack.base_url}/simulator/scenario"
         requests.post(url, json=scenario, timeout=10).raise_for_status()
@@ -85,6 +90,20 @@ def until(condition, what):
     return found
 
 
+def impatient():
+    """The pipeline as it is, but what failed is delivered again after a second."""
+    pipeline = topology.load()
+    return replace(
+        pipeline,
+        subscriptions={
+            name: replace(
+                subscription, minimum_backoff_seconds=1, maximum_backoff_seconds=4
+            )
+            for name, subscription in pipeline.subscriptions.items()
+        },
+    )
+
+
 def options(**environ):
     """What ``make dev`` would read, without anybody's .env."""
     return Options.from_env(environ, clock()(), servers.ROOT / "no.env")
@@ -96,7 +115,7 @@ def pipeline():
     settings = options(RATE="off", NOW="2026-11-20T10:30")
     with (
         servers.open_directory() as directory,
-        Stack(settings, directory, durable=False) as stack,
+        Stack(settings, directory, durable=False, pipeline=impatient()) as stack,
     ):
         stack.publish("tokens", b'{"reason":"test"}')
         until(lambda: stack.secrets.count("kiwoom-token"), "a token is there")

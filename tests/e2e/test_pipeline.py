@@ -14,7 +14,7 @@ from google.cloud import pubsub_v1
 
 from infra.local.broker.server import APP_KEY, SECRET_KEY
 from infra.local.stack import PROJECT
-from shared.messages import CollectRequest
+from shared.messages import CollectRequest, TokenRequest
 from tests.e2e.conftest import until
 
 CALLS = {
@@ -314,11 +314,77 @@ def test_a_killed_collector_is_replaced_and_its_task_is_done(pipeline):
     assert pipeline.tasks(run_id) == [("012330", "1w", "done", 1)]
 
 
+def test_a_collector_that_is_stopped_finishes_its_message(pipeline):
+    pipeline.scenario(faults=[{"kind": "slow", "stock_code": "028260"}])
+    run_id = pipeline.stack.trigger(b'{"timeframe":"1w","stocks":["028260"]}')
+    asked = pipeline.asked()
+    until(lambda: pipeline.asked() > asked, "the broker is asked")
+
+    child = pipeline.stack.functions["collector"]
+    child.stop()
+
+    assert pipeline.tasks(run_id) == [("028260", "1w", "done", 1)]
+    pipeline.stack.start_function("collector")
+    pipeline.scenario(faults=[])
+
+
+def test_of_the_ticks_of_an_outage_one_is_enough(pipeline):
+    child = pipeline.stack.functions["dispatcher"]
+    child.stop()
+    tick = b'{"timeframe":"1w","stocks":["006400"]}'
+    runs = [pipeline.stack.trigger(tick) for _ in range(6)]
+
+    pipeline.stack.start_function("dispatcher")
+    states = "SELECT state FROM run_states WHERE run_id = ANY(:runs)"
+    until(
+        lambda: (
+            sorted(pipeline.query(states, runs=runs))
+            == [("complete",)] + [("superseded",)] * 5
+        ),
+        "one of them is done and the others are superseded",
+    )
+
+
+def test_a_token_that_dies_early_is_replaced_by_itself(pipeline):
+    """No try is counted, and however many ask, one token is issued."""
+    issued = pipeline.tokens_issued()
+    pipeline.scenario(faults=[{"kind": "token_dies", "times": 1}])
+    stocks = ["005490", "055550", "015760", "096770", "323410", "033780"]
+    message = {"timeframe": "1w", "stocks": stocks}
+
+    run_id = pipeline.run(json.dumps(message))
+
+    assert {state for _, _, state, _ in pipeline.tasks(run_id)} == {"done"}
+    assert pipeline.query(
+        "SELECT DISTINCT attempts FROM tasks WHERE run_id = :run_id", run_id=run_id
+    ) == [(1,)]
+    assert pipeline.tokens_issued() == issued + 1
+
+
+def test_two_refreshes_at_once_issue_one_token(pipeline):
+    issued = pipeline.tokens_issued()
+    name = f"projects/{PROJECT}/secrets/kiwoom-token/versions"
+    version = f"{name}/{pipeline.stack.secrets.count('kiwoom-token')}"
+    request = TokenRequest(reason="token_rejected", rejected_version=version)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(
+            lambda n: pipeline.push(
+                "token_refresher", "tokens", request.to_bytes(), str(n)
+            ),
+            range(4),
+        )
+
+    assert set(answers) == {200}
+    assert pipeline.tokens_issued() == issued + 1
+
+
 def test_no_secret_is_in_any_log_or_table(pipeline):
     secrets = [APP_KEY, SECRET_KEY]
-    token = pipeline.stack.secrets.newest("kiwoom-token")
-    secrets.append(json.loads(token)["token"])
-    assert len(secrets[2]) > 20
+    tokens = pipeline.stack.secrets.payloads("kiwoom-token")
+    secrets += [json.loads(token)["token"] for token in tokens]
+    assert len(secrets) > 3
+    assert len(secrets[-1]) > 20
 
     written = "".join(
         path.read_text(encoding="utf-8", errors="replace")

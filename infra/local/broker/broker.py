@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +249,10 @@ class Broker:
         found, key = _spoil_rows(fault, found, key, next_key)
         chart = {"stk_cd": stock_code, call.rows: found, **OK}
         more = "Y" if key else "N"
-        return answer(chart, cont_yn=more, next_key=key, api_id=call.api_id)
+        found_answer = answer(chart, cont_yn=more, next_key=key, api_id=call.api_id)
+        return (
+            replace(found_answer, fault=fault) if fault is Kind.SLOW else found_answer
+        )
 
     def _fault(self, api_id: str, stock_code: str, number: int) -> Kind | None:
         for fault in self.faults:

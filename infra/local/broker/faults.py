@@ -14,6 +14,7 @@ class Kind(StrEnum):
     HTML = "html"  # HTTP 400 from the firewall
     RESET = "reset"  # the connection breaks
     TIMEOUT = "timeout"  # no answer
+    SLOW = "slow"  # the right answer, two seconds late
     TRUNCATED = "truncated"  # half a JSON body
     RATE_LIMIT = "rate_limit"  # HTTP 429 although there was room
     TOKEN_DIES = "token_dies"  # noqa: S105 - 8005, and every token issued so far

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 APP_KEY = "simulated-app-key"
 SECRET_KEY = "simulated-secret-key"  # noqa: S105 - see above
 TIMEOUT_SECONDS = 60
+SLOW_SECONDS = 2
 LIMITS = {"real": 5, "mock": 1}
 # What really happened to two of the targets.
 ACTIONS = {"058470": [CorporateAction(date(2025, 4, 25), 5.0)]}
@@ -85,6 +86,8 @@ class Connection:
         return event
 
     async def _send(self, answer: Answer) -> bool:
+        if answer.fault is Kind.SLOW:
+            await asyncio.sleep(SLOW_SECONDS)
         if answer.fault is Kind.TIMEOUT:
             await asyncio.sleep(TIMEOUT_SECONDS)
         if answer.fault in {Kind.RESET, Kind.TIMEOUT}:

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 from cronsim import CronSim
 
+from functions.collector.collect import BUDGET
+from functions.collector.main import LIVE
 from infra.topology import load
 from shared.candles import Timeframe
-from shared.messages import Trigger
+from shared.kiwoom.client import CONNECT_SECONDS, READ_SECONDS
+from shared.messages import ReferenceRequest, TokenRequest, Trigger
+from shared.settings import PubSubSettings
 from tests.builders import kst
 
 TOPOLOGY = load()
+STORE_SECONDS = 30
 ROOT = Path(__file__).parents[3]
 
 
@@ -51,6 +56,29 @@ def test_a_function_ends_before_its_message_is_delivered_again():
     for subscription in TOPOLOGY.subscriptions.values():
         function = TOPOLOGY.functions[subscription.function]
         assert function.timeout_seconds < subscription.ack_deadline_seconds <= 600
+
+
+def test_a_collector_gives_its_message_back_before_it_is_cut_off():
+    """After the last look at its watch: one wait, one request, and the storing."""
+    rest = LIVE.max_wait + CONNECT_SECONDS + READ_SECONDS + STORE_SECONDS
+
+    collector = TOPOLOGY.functions["collector"]
+    assert BUDGET.total_seconds() + rest < collector.timeout_seconds
+
+
+def test_a_series_is_kept_for_as_long_as_one_request_takes():
+    settings = PubSubSettings.from_env({"GOOGLE_CLOUD_PROJECT": "p"})
+
+    assert LIVE.max_wait + CONNECT_SECONDS + READ_SECONDS < settings.lease_seconds
+
+
+def test_every_other_message_that_is_scheduled_is_accepted():
+    readers = {"tokens": TokenRequest, "reference": ReferenceRequest}
+    scheduled = [s for s in TOPOLOGY.schedules.values() if s.topic in readers]
+
+    assert {schedule.topic for schedule in scheduled} == readers.keys()
+    for schedule in scheduled:
+        readers[schedule.topic].from_bytes(json.dumps(schedule.payload).encode())
 
 
 def test_pubsub_accepts_the_numbers():
@@ -101,7 +129,7 @@ def test_times_are_those_of_seoul():
 def test_a_field_too_many_is_named(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(
-        "time_zone: Asia/Seoul\ntopics: {}\nsubscriptions: {}\n"
+        "time_zone: Asia/Seoul\ntopics: {}\nenvironment: {}\nsubscriptions: {}\n"
         "dead_letter_subscriptions: {}\nschedules: {}\n"
         "functions: {f: {entry_points: x}}\n",
         encoding="utf-8",
