@@ -68,10 +68,6 @@ def _push(
         "name": f"projects/{project}/subscriptions/{wanted.name}",
         "topic": topic(wanted.topic),
         "ack_deadline_seconds": wanted.ack_deadline_seconds,
-        "retry_policy": {
-            "minimum_backoff": Duration(seconds=wanted.minimum_backoff_seconds),
-            "maximum_backoff": Duration(seconds=wanted.maximum_backoff_seconds),
-        },
         "dead_letter_policy": {
             "dead_letter_topic": topic(wanted.dead_letter_topic),
             "max_delivery_attempts": wanted.max_delivery_attempts,
@@ -79,6 +75,12 @@ def _push(
     }
     if endpoint:
         request["push_config"] = {"push_endpoint": endpoint}
+        # Where there is a relay, it keeps the back-off: the emulator, asked to, would
+        # after a few tries never again answer a pull.
+        request["retry_policy"] = {
+            "minimum_backoff": Duration(seconds=wanted.minimum_backoff_seconds),
+            "maximum_backoff": Duration(seconds=wanted.maximum_backoff_seconds),
+        }
     return request
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import requests
 from sqlalchemy import text
 
-from infra import topology
 from infra.local.options import Options
-from infra.local.stack import PROJECT, Stack
+from infra.local.stack import Stack
 from shared.clock import clock
 from shared.database.engine import transaction
 from tests import servers
+from tests.chaos_processes import impatient
+from tests.pushes import push
 
 SECONDS = 90
 
@@ -64,20 +64,7 @@ class Pipeline:
 
     def push(self, function, topic, data, message_id):
         """Deliver a message as Pub/Sub does, past the emulator."""
-        port = self.stack.ports[function]
-        return requests.post(
-            f"http://127.0.0.1:{port}/projects/{PROJECT}/topics/{topic}",
-            json={
-                "message": {
-                    "data": base64.b64encode(data).decode(),
-                    "attributes": {},
-                    "messageId": message_id,
-                    "publishTime": "2026-11-20T01:30:00Z",
-                },
-                "subscription": f"projects/{PROJECT}/subscriptions/{topic}",
-            },
-            timeout=SECONDS,
-        ).status_code
+        return push(self.stack, function, topic, data, message_id)
 
 
 def until(condition, what):
@@ -88,20 +75,6 @@ def until(condition, what):
             pytest.fail(f"waited {SECONDS} s until {what}")
         time.sleep(0.05)
     return found
-
-
-def impatient():
-    """The pipeline as it is, but what failed is delivered again after a second."""
-    pipeline = topology.load()
-    return replace(
-        pipeline,
-        subscriptions={
-            name: replace(
-                subscription, minimum_backoff_seconds=1, maximum_backoff_seconds=4
-            )
-            for name, subscription in pipeline.subscriptions.items()
-        },
-    )
 
 
 def options(**environ):
