@@ -25,9 +25,9 @@ def open_directory():
 
 
 @contextmanager
-def postgres():
+def postgres(*, durable=False):
     with open_directory() as directory:
-        server = Postgres(directory / "data", directory, durable=False)
+        server = Postgres(directory / "data", directory, durable=durable)
         server.start()
         try:
             yield server

@@ -22,7 +22,7 @@ from shared.database.ledger import (
 from shared.errors import StaleSeries
 from shared.messages import CollectRequest, Mode
 from shared.runs import NewRun
-from shared.series import Attempt, Counts, FollowUp, Harvest
+from shared.series import Attempt, Counts, FollowUp, Harvest, Series
 from shared.sessions import DAY, KST, midnight
 
 if TYPE_CHECKING:
@@ -86,6 +86,23 @@ UPSERT = text("""
     )
     SELECT count(*) FILTER (WHERE NOT is_known), count(*) FILTER (WHERE is_known)
     FROM differing
+""")
+# Where there is no candle at all, nothing has to be compared and no conflict looked
+# for: nearly twice as fast. Otherwise it inserts nothing.
+INSERT_NEW = text("""
+    INSERT INTO candles (stock_code, timeframe, opened_at, open, high, low, close,
+                         volume, turnover, session)
+    SELECT :stock_code, :timeframe, *
+    FROM unnest(
+        cast(:opened_at AS timestamptz[]), cast(:open AS bigint[]),
+        cast(:high AS bigint[]), cast(:low AS bigint[]), cast(:close AS bigint[]),
+        cast(:volume AS bigint[]), cast(:turnover AS bigint[]),
+        cast(:session AS text[])
+    ) AS t (opened_at, open, high, low, close, volume, turnover, session)
+    WHERE NOT EXISTS (
+        SELECT FROM candles
+        WHERE stock_code = :stock_code AND timeframe = :timeframe
+          AND opened_at BETWEEN :oldest AND :newest)
 """)
 SETTLED = text("""
     SELECT opened_at, open, high, low, close, volume, turnover, session
@@ -323,11 +340,24 @@ def _upsert(
     inserted = updated = 0
     for start in range(0, len(candles), BATCH):
         batch = candles[start : start + BATCH]
-        columns = _columns(batch) | {"settled_before": before}
-        row = connection.execute(UPSERT, key | columns).one()
+        columns = key | _columns(batch) | {"settled_before": before}
+        if _is_new(batch, attempt.series):
+            period = {"oldest": batch[0].opened_at, "newest": batch[-1].opened_at}
+            found = connection.execute(INSERT_NEW, columns | period).rowcount
+            if found:
+                inserted += found
+                continue
+        row = connection.execute(UPSERT, columns).one()
         inserted, updated = inserted + row[0], updated + row[1]
     unchanged = len(candles) - inserted - updated
     return Counts(inserted=inserted, updated=updated, unchanged=unchanged)
+
+
+def _is_new(batch: tuple[Candle, ...], series: Series) -> bool:
+    """Whether none of these candles, in the order of time, should be there yet."""
+    if series.covered_from is None:
+        return True
+    return batch[-1].opened_at < midnight(series.covered_from)
 
 
 def _quarantine(
