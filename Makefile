@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Where a running `make dev` can be reached.
 STACK := .local/gcloud.env
 
-export ONCE RATE NOW DATA
+export ONCE RATE NOW DATA RUNS MARKET
 
 ##@ Run
 
@@ -39,8 +39,13 @@ test-unit: $(READY) ## Only the tests without sockets
 	$(BIN)/pytest tests/unit
 
 .PHONY: chaos
-chaos: $(READY) ## Random histories with crashes and faults, against clean runs: make chaos N=1000 SEED=0
+chaos: $(READY) ## Random histories against clean runs, then rounds of killed processes: N=1000 ROUNDS=200 SEED=0
 	$(BIN)/python -m tests.chaos $(or $(N),1000) $(or $(SEED),0)
+	$(BIN)/python -m tests.chaos_processes $(or $(ROUNDS),200) $(or $(SEED),0)
+
+.PHONY: bench
+bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5; MARKET=limited: 12 minutes more)
+	$(BIN)/python -m tests.bench
 
 .PHONY: lint
 lint: $(READY) ## Style, types and which way the arrows point

@@ -1,0 +1,94 @@
+"""``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
+
+``RUNS=5`` is how often everything is measured; ``MARKET=limited`` sends the whole market
+through the broker's limit too, which takes twelve minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+
+from infra.local.options import Options
+from infra.local.stack import Stack
+from shared.clock import clock
+from shared.database.engine import new_engine
+from shared.settings import DatabaseSettings
+from tests import servers
+from tests.bench import cold_start, pipeline, report, slots, upsert
+
+DOCS = servers.ROOT / "docs"
+
+
+def main() -> int:
+    """Measure everything, the quiet parts first."""
+    runs = int(os.environ.get("RUNS") or 5)
+    found = {
+        "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "python": platform.python_version(),
+        "runs": runs,
+    }
+    with servers.postgres(durable=True) as postgres:
+        url = postgres.create("bench")
+        servers.migrate(url)
+        engine = new_engine(DatabaseSettings(url=url, pool_size=2))
+        say("storing candles")
+        found["upsert"] = upsert.measure(engine, runs)
+        engine.dispose()
+        say("request slots")
+        found["slots"] = slots.measure(url)
+    with a_stack(RATE="off") as stack:
+        say("cold starts")
+        codes = pipeline.market_stocks()
+        found["cold_start"] = cold_start.measure(
+            stack, pipeline.requests_for(stack, codes[: runs + 1]), runs
+        )
+        say("the first load of the targets")
+        found["targets"] = pipeline.targets(stack)
+        say("the whole market")
+        found["whole_market"] = pipeline.whole_market(stack, "5y")
+    with a_stack() as stack:
+        say("with the broker's limit")
+        whole = os.environ.get("MARKET") == "limited"
+        stocks = None if whole else pipeline.market_stocks()[:200]
+        found["limited"] = pipeline.whole_market(stack, "1y", stocks)
+    (DOCS / "benchmarks.json").write_text(
+        json.dumps(found, indent=2) + "\n", encoding="utf-8"
+    )
+    (DOCS / "benchmarks.md").write_text(report.page(found), encoding="utf-8")
+    say(f"wrote {DOCS / 'benchmarks.md'}")
+    return 0
+
+
+class a_stack:  # noqa: N801 - reads as the thing that it gives
+    """A stack of its own, in the evening of a day that has settled."""
+
+    def __init__(self, **environ):
+        now = {"NOW": "2026-11-20T21:30"} | environ
+        self.options = Options.from_env(now, clock()(), servers.ROOT / "no.env")
+
+    def __enter__(self):
+        os.environ.pop("PUBSUB_EMULATOR_HOST", None)
+        self.directory = servers.open_directory()
+        self.stack = Stack(self.options, self.directory.__enter__())
+        self.stack.__enter__()
+        self.stack.publish("tokens", b'{"reason":"bench"}')
+        while not self.stack.secrets.count("kiwoom-token"):
+            self.stack.check()
+        return self.stack
+
+    def __exit__(self, *error):
+        self.stack.__exit__(*error)
+        self.directory.__exit__(*error)
+
+
+def say(text):
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

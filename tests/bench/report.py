@@ -1,0 +1,111 @@
+"""What was measured, as a page to read: ratios first."""
+
+from __future__ import annotations
+
+
+def page(found):
+    """The whole page."""
+    return (
+        "\n\n".join(
+            part(found)
+            for part in (head, storing, starting, asking, running, everything, limited)
+        ).rstrip()
+        + "\n"
+    )
+
+
+def head(found):
+    return f"""# Benchmarks
+
+Written by `make bench` on {found["measured_on"]}: {found["machine"]}, Python
+{found["python"]}, everything on one machine, other work on it now and then. Medians of
+{found["runs"]} runs; compare ratios, not absolutes. The raw numbers are in
+`benchmarks.json`."""
+
+
+def storing(found):
+    upsert = found["upsert"]
+    rows = "\n".join(
+        f"| {name} | {rate:,} |" for name, rate in upsert["rows_per_second"].items()
+    )
+    return f"""## Storing candles
+
+**{upsert["ours_to_orm"]} ×** the usual ORM way (read the known instants, `add_all` the
+rest), **{upsert["ours_to_copy"]} ×** raw `COPY` in the same batches,
+{upsert["ours_to_executemany"]} × `executemany`. Unchanged rows that were rewritten:
+**{upsert["unchanged_rows_rewritten"]}**.
+
+{upsert["rows"]:,} candles in pages of 900, one transaction a page, durable.
+
+| way | rows/s |
+|---|---|
+{rows}
+| ours, nothing has changed | {upsert["unchanged_rows_per_second"]:,} |"""
+
+
+def starting(found):
+    rows = "\n".join(
+        f"| {name} | {start['to_empty']} × | {start['first_answer_ms']:,} | {start['memory_mib']} |"
+        for name, start in found["cold_start"].items()
+    )
+    return f"""## Cold starts
+
+From the start of the process to the answer to its first message, which does real work
+(the collector's: one request to the broker, and its candles stored), against an empty
+function under the Functions Framework. Memory is that of both of gunicorn's processes,
+shared pages counted once.
+
+| function | to an empty one | first answer, ms | memory, MiB |
+|---|---|---|---|
+{rows}"""
+
+
+def asking(found):
+    slots = found["slots"]
+    return f"""## Request slots
+
+{slots["processes"]} processes that always have work, at {slots["rate"]}/s: utilisation
+**{slots["utilisation"]:.1%}**, at most **{slots["most_in_any_second"]}** requests in any
+second that begins with one. Without waiting, {slots["slots_per_second"]:,} slots/s can be
+given out."""
+
+
+def running(found):
+    run = found["targets"]
+    return f"""## The first load of the targets
+
+{run["tasks"]} tasks, trigger to rows, through real processes without the broker's limit:
+{run["tasks_per_second"]} tasks/s, {run["candles_per_second"]:,} candles/s.
+{run["requests"]} requests were sent; {run["least_requests"]} pages hold what was stored:
+**{run["requests"] / run["least_requests"]:.3f} ×**."""
+
+
+def everything(found):
+    return f"""## The whole market, daily, five years, without the limit
+
+{_market(found["whole_market"])}"""
+
+
+def limited(found):
+    return f"""## Daily, one year, at the broker's limit
+
+{_market(found["limited"])}
+
+Of the pace of 4 requests/s, **{found["limited"]["utilisation"]:.1%}** were used from the
+first to the last task."""
+
+
+def _market(run):
+    memory = "\n".join(
+        f"| {name} | {used['halfway']} | {used['most']} |"
+        for name, used in run["memory_mib"].items()
+    )
+    return f"""{run["stocks"]:,} stocks, {run["done"]:,} done, {run["dead"]} dead, in
+{run["seconds"]:,} s: {run["stocks_per_second"]} stocks/s,
+{run["candles_per_second"]:,} candles/s, {run["requests_per_second"]} requests/s.
+Refused with 429: {run["refused_with_429"]}. Database connections: at most
+{run["most_connections"]} of a budget of {run["pool_budget"]}.
+
+| function | MiB halfway | MiB at most |
+|---|---|---|
+{memory}"""
