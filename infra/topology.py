@@ -23,6 +23,9 @@ class Function:
     min_instances: int
     max_instances: int
     database: bool
+    publishes: list[str]
+    reads_secrets: list[str]
+    adds_to_secrets: list[str]
     environment: dict[str, str]
 
 
@@ -65,6 +68,7 @@ class Topology:
 
     time_zone: str
     topics: dict[str, str]
+    secrets: dict[str, str]
     environment: dict[str, str]
     functions: dict[str, Function]
     subscriptions: dict[str, PushSubscription]
@@ -88,6 +92,7 @@ def load(path: Path = PIPELINE) -> Topology:
     return Topology(
         time_zone=raw["time_zone"],
         topics=raw["topics"],
+        secrets=raw["secrets"],
         environment=raw["environment"],
         functions=each("functions", Function),
         subscriptions=each("subscriptions", PushSubscription),

@@ -12,7 +12,7 @@ from infra.topology import load
 from shared.candles import Timeframe
 from shared.kiwoom.client import CONNECT_SECONDS, READ_SECONDS
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
-from shared.settings import PubSubSettings
+from shared.settings import PubSubSettings, SecretSettings
 from tests.builders import kst
 
 TOPOLOGY = load()
@@ -40,9 +40,27 @@ def test_everything_points_to_something_that_exists():
     for schedule in TOPOLOGY.schedules.values():
         assert schedule.topic in TOPOLOGY.topics
     for function in TOPOLOGY.functions.values():
-        for name, value in function.environment.items():
-            if name.endswith("_TOPIC"):
-                assert value in TOPOLOGY.topics
+        assert {*function.reads_secrets, *function.adds_to_secrets} <= set(
+            TOPOLOGY.secrets
+        )
+
+
+def test_a_function_may_publish_to_the_topics_that_it_is_told_and_to_no_other():
+    for function in TOPOLOGY.functions.values():
+        told = {
+            value
+            for name, value in function.environment.items()
+            if name.endswith("_TOPIC")
+        }
+        assert told == set(function.publishes) <= set(TOPOLOGY.topics)
+
+
+def test_only_the_refresher_may_read_the_keys():
+    names = SecretSettings(project="p", emulator_host=None)
+    for function in TOPOLOGY.functions.values():
+        reads_keys = {names.app_key, names.secret_key} & set(function.reads_secrets)
+        assert bool(reads_keys) == (function.name == "token_refresher")
+    assert set(TOPOLOGY.secrets) == {names.app_key, names.secret_key, names.token}
 
 
 def test_every_topic_is_listened_to():
@@ -129,7 +147,7 @@ def test_times_are_those_of_seoul():
 def test_a_field_too_many_is_named(tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(
-        "time_zone: Asia/Seoul\ntopics: {}\nenvironment: {}\nsubscriptions: {}\n"
+        "time_zone: Asia/Seoul\ntopics: {}\nsecrets: {}\nenvironment: {}\nsubscriptions: {}\n"
         "dead_letter_subscriptions: {}\nschedules: {}\n"
         "functions: {f: {entry_points: x}}\n",
         encoding="utf-8",
