@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import time
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 # Whoever waits for a token asks again at every delivery; one message a minute will do.
 ASK_AGAIN_SECONDS = 60.0
+# After how many new objects garbage is looked for: seldom, since messages make little.
+GARBAGE = (10_000, 10, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,11 @@ def _reason(error: PipelineError) -> dict[str, Any]:
 
 
 def once(build: Callable[[], T]) -> Callable[[], T]:
-    """Build a thing at the first call, once an instance, also with many threads."""
+    """Build a thing at the first call, once an instance, also with many threads.
+
+    What an instance consists of is complete then: it is never looked at as garbage
+    again.
+    """
     lock = Lock()
     built: list[T] = []
 
@@ -168,6 +175,8 @@ def once(build: Callable[[], T]) -> Callable[[], T]:
         with lock:
             if not built:
                 built.append(build())
+                gc.freeze()
+                gc.set_threshold(*GARBAGE)
             return built[0]
 
     return get

@@ -43,9 +43,13 @@ def main() -> int:
         found["slots"] = slots.measure(url)
     with a_stack(RATE="off") as stack:
         say("cold starts")
-        codes = pipeline.market_stocks()
+        codes = pipeline.market_stocks()[: runs + 1]
+        # The simulated broker makes up a stock when it is first asked for it.
+        trigger = {"timeframe": "1w", "stocks": codes, "force": True}
+        run_id = stack.trigger(json.dumps(trigger).encode())
+        pipeline.finished(stack, [run_id], 1)
         found["cold_start"] = cold_start.measure(
-            stack, pipeline.requests_for(stack, codes[: runs + 1]), runs
+            stack, pipeline.requests_for(stack, codes), runs
         )
         say("the first load of the targets")
         found["targets"] = pipeline.targets(stack)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from socket import IPPROTO_TCP, TCP_NODELAY
 
 import pytest
@@ -143,3 +144,23 @@ def test_the_queries_that_users_know_work(engine, reference_data):
     assert count == 30
     assert dict(map(tuple, markets)) == {"거래소": 20, "코스닥": 10}
     assert tuple(row) == ("005930", "삼성전자", "0", "거래소")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-20 10:30:00+09",
+        "2026-11-20 10:30:00.5+00",
+        "2026-11-20 10:30:00.123456-03:30",
+        "0044-03-15 12:00:00+00",
+    ],
+)
+def test_instants_and_dates_come_back_as_they_were(engine, written):
+    with transaction(engine) as connection:
+        instant, day = connection.execute(
+            text("SELECT cast(:w AS timestamptz), cast(:w AS timestamptz)::date"),
+            {"w": written},
+        ).one()
+
+    assert instant == datetime.fromisoformat(written)
+    assert day == instant.date()
