@@ -147,6 +147,11 @@ def answered(delivery: Delivery, outbox: Outbox, **facts: object) -> Iterator[No
         if isinstance(error, TokenRejected | TokenMissing):
             _ask(outbox, error)
         raise ServiceUnavailable(str(error)) from error
+    except Exception as error:
+        # The framework logs the traceback; this line is what is counted.
+        kind = type(error).__name__
+        say("unforeseen", severity=logging.ERROR, **about, reason=kind)
+        raise
 
 
 def _ask(outbox: Outbox, error: TokenRejected | TokenMissing) -> None:

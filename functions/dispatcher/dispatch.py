@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
 from shared.runs import NewRun
 from shared.sessions import kst_date
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from shared.runs import OpenedRun
     from shared.sessions import Calendar
+
+
+# What was settled in the evening is asked for until the next noon at the latest: a
+# series that is behind after that is in nobody's hands.
+GRACE = timedelta(hours=18)
 
 
 class Stocks(Protocol):
@@ -40,6 +47,9 @@ class RunLedger(Protocol):
     def stranded(self) -> dict[str, list[bytes]]:
         """Runs that were written down but never sent out, with their requests."""
 
+    def behind(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
+        """How many series of targets are not settled as far as they should be."""
+
 
 class Requests(Protocol):
     """Where collect requests are published."""
@@ -63,13 +73,15 @@ class Run:
     """What a trigger led to: ``published`` is 0 when it was delivered before.
 
     With ``no_session`` the exchange is closed today, or has not opened yet; with
-    ``superseded_by`` a later run does what this one was for.
+    ``superseded_by`` a later run does what this one was for. ``behind`` counts the
+    series that nobody has settled for too long, by timeframe.
     """
 
     run_id: str
     published: int
     no_session: bool = False
     superseded_by: str | None = None
+    behind: Mapping[str, int] = field(default_factory=dict)
 
 
 def dispatch(  # noqa: PLR0913 - the message and the five things it needs
@@ -118,7 +130,18 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
         published=len(opened.messages),
         no_session=no_session,
         superseded_by=opened.superseded_by,
+        behind=ledger.behind(_due(calendar, now)) if trigger.is_tick else {},
     )
+
+
+def _due(calendar: Calendar, now: datetime) -> dict[Timeframe, date]:
+    """Through which session a healthy series is settled by now."""
+    then = now - GRACE
+    days = {
+        timeframe: calendar.settled_through(timeframe, then, kst_date(then))
+        for timeframe in Timeframe
+    }
+    return {timeframe: day for timeframe, day in days.items() if day}
 
 
 def plan_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -93,3 +94,7 @@ def dispatch_trigger(event: CloudEvent) -> None:
             requests=run.published,
             superseded_by=run.superseded_by,
         )
+        for timeframe, count in run.behind.items():
+            say(
+                "stale_series", severity=logging.ERROR, timeframe=timeframe, count=count
+            )

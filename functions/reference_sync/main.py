@@ -96,5 +96,7 @@ def sync_reference(event: CloudEvent) -> None:
             SHIPPED,
             reference.clock(),
         )
-        severity = logging.ERROR if outcome.horizon_is_near else logging.INFO
-        say("reference_synced", severity=severity, **asdict(outcome))
+        say("reference_synced", **asdict(outcome))
+        if outcome.horizon_is_near:
+            days = outcome.days_left
+            say("calendar_horizon_near", severity=logging.ERROR, days_left=days)

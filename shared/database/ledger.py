@@ -24,10 +24,12 @@ from shared.runs import NewRun, OpenedRun
 from shared.series import Attempt, Series, StagedPage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
 
     from sqlalchemy import Connection, Engine
 
+    from shared.candles import Timeframe
     from shared.messages import CollectRequest
 
 # A dead task is not among them: whoever replays its dead letter wants it done.
@@ -72,6 +74,17 @@ UNPUBLISHED = text("""
 PUBLISHED = text("""
     UPDATE runs SET published_at = clock_timestamp()
     WHERE run_id = :run_id AND published_at IS NULL
+""")
+# Of the targets; a stock that is gone, or was never loaded, is behind nothing.
+BEHIND = text("""
+    SELECT timeframe, count(*) AS series
+    FROM series
+    JOIN stocks USING (stock_code)
+    JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
+         AS due (timeframe, day) USING (timeframe)
+    WHERE is_target AND listed AND NOT ended AND covered_from IS NOT NULL
+      AND (settled_through IS NULL OR settled_through < day)
+    GROUP BY timeframe ORDER BY timeframe
 """)
 # Rows are always locked in this order, series before task: no two attempts can wait
 # for each other.
@@ -210,6 +223,20 @@ class Ledger:
                 ]
                 for run_id in run_ids.scalars().all()
             }
+
+    def behind(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
+        """Series of target stocks that are not settled through the day that is due.
+
+        Returns:
+            How many, for each timeframe that has some.
+        """
+        days = {
+            "timeframes": [timeframe.value for timeframe in due],
+            "days": list(due.values()),
+        }
+        with transaction(self._engine) as connection:
+            rows = connection.execute(BEHIND, days).all()
+        return {row.timeframe: row.series for row in rows}
 
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are with Pub/Sub."""

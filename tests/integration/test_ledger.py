@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
 
+from shared.candles import Timeframe
 from shared.database.ledger import Ledger, run_id_of
 from shared.errors import (
     AttemptsExhausted,
@@ -272,3 +273,28 @@ def test_the_next_tick_makes_a_run_of_its_own(ledger):
     )
 
     assert len(second.messages) == 1
+
+
+def test_series_of_targets_that_are_behind_are_counted(
+    ledger, query, engine, reference_data
+):
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
+                " VALUES ('005930', '1d', '2026-01-01', '2026-11-18'),"
+                " ('000660', '1d', '2026-01-01', NULL),"
+                " ('035420', '1d', '2026-01-01', '2026-11-19'),"
+                " ('035720', '1d', NULL, NULL),"
+                " ('091990', '1d', '2026-01-01', '2023-12-28'),"
+                " ('005930', '1w', '2026-01-01', '2026-11-13'),"
+                " ('005930', '5m', '2026-01-01', '2026-11-18')"
+            )
+        )
+
+    due = {
+        Timeframe.DAY_1: date(2026, 11, 19),
+        Timeframe.WEEK_1: date(2026, 11, 13),
+        Timeframe.MINUTE_5: date(2026, 11, 19),
+    }
+    assert ledger.behind(due) == {"1d": 2, "5m": 1}

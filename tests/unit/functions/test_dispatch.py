@@ -51,6 +51,10 @@ class FakeRuns:
     def stranded(self):
         return self.left
 
+    def behind(self, due):
+        self.due = due
+        return {"1d": 3}
+
     def mark_published(self, run_id):
         self.history.append("marked")
         self.published.add(run_id)
@@ -226,3 +230,20 @@ def test_what_an_operator_asks_for_is_never_superseded(trigger):
     _, _, runs = run(trigger)
 
     assert runs.opened.tick_of is None
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "week"),
+    [
+        # Friday morning: Thursday's evening is too short ago to be missed.
+        ("2026-11-20 10:30", "2026-11-18", "2026-11-13"),
+        ("2026-11-20 14:31", "2026-11-19", "2026-11-13"),
+        ("2026-11-23 09:05", "2026-11-20", "2026-11-20"),
+    ],
+)
+def test_a_tick_tells_how_many_series_nobody_has_settled(now, day, week):
+    outcome, _, runs = run({"timeframe": "5m"}, now=kst(now))
+
+    assert outcome.behind == {"1d": 3}
+    assert runs.due[Timeframe.MINUTE_5].isoformat() == day
+    assert runs.due[Timeframe.WEEK_1].isoformat() == week

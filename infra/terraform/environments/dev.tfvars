@@ -1,0 +1,7 @@
+# As cheap as it gets; stop the database when nobody works (docs/deploy.md).
+database_max_connections = 60
+database_tier            = "db-g1-small"
+deletion_protection      = false
+environment              = "dev"
+kiwoom_mode              = "mock"
+schedules_paused         = true

@@ -1,0 +1,63 @@
+resource "google_cloudfunctions2_function" "this" {
+  for_each = local.functions
+
+  name     = local.service_name[each.key]
+  location = var.region
+
+  build_config {
+    runtime           = "python312"
+    entry_point       = each.value.entry_point
+    docker_repository = google_artifact_registry_repository.images.id
+    service_account   = google_service_account.builder.id
+
+    source {
+      storage_source {
+        bucket = google_storage_bucket.sources.name
+        object = google_storage_bucket_object.package[each.key].name
+      }
+    }
+  }
+
+  service_config {
+    service_account_email            = google_service_account.function[each.key].email
+    available_memory                 = each.value.memory
+    available_cpu                    = "1"
+    timeout_seconds                  = each.value.timeout_seconds
+    max_instance_request_concurrency = each.value.concurrency
+    min_instance_count               = each.value.min_instances
+    max_instance_count               = each.value.max_instances
+    ingress_settings                 = "ALLOW_INTERNAL_ONLY"
+    all_traffic_on_latest_revision   = true
+
+    # Everything, not only private addresses: the broker must see the reserved one.
+    direct_vpc_egress = "VPC_EGRESS_ALL_TRAFFIC"
+
+    direct_vpc_network_interface {
+      network    = google_compute_network.this.name
+      subnetwork = google_compute_subnetwork.functions.name
+    }
+
+    environment_variables = merge(
+      local.pipeline.environment,
+      each.value.environment,
+      {
+        GOOGLE_CLOUD_PROJECT = var.project_id
+        KIWOOM_MODE          = var.kiwoom_mode
+        THREADS              = tostring(each.value.concurrency)
+      },
+      each.value.database ? {
+        CLOUD_SQL_INSTANCE = google_sql_database_instance.this.connection_name
+        DATABASE_NAME      = google_sql_database.this.name
+        DATABASE_USER      = google_sql_user.function[each.key].name
+      } : {},
+    )
+  }
+
+  depends_on = [
+    google_artifact_registry_repository_iam_member.builder,
+    google_compute_router_nat.this,
+    google_project_iam_member.builder,
+    google_storage_bucket_iam_member.builder,
+    terraform_data.preconditions,
+  ]
+}

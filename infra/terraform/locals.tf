@@ -1,0 +1,45 @@
+# The shape is written once, in pipeline.yaml, and read here as the local stack reads it.
+locals {
+  pipeline = yamldecode(file("${path.module}/../pipeline.yaml"))
+  # What `make package` has built: the name of each function's zip has its content's hash.
+  build    = "${path.module}/../../build"
+  packages = jsondecode(file("${local.build}/packages.json"))
+
+  functions     = local.pipeline.functions
+  subscriptions = local.pipeline.subscriptions
+
+  with_database = { for name, function in local.functions : name => function if function.database }
+
+  # One entry for each right: keys are known before anything is created.
+  publishers = merge([
+    for name, function in local.functions : {
+      for topic in function.publishes : "${name}/${topic}" => { function = name, topic = topic }
+    }
+  ]...)
+  secret_readers = merge([
+    for name, function in local.functions : {
+      for secret in function.reads_secrets : "${name}/${secret}" => { function = name, secret = secret }
+    }
+  ]...)
+  secret_adders = merge([
+    for name, function in local.functions : {
+      for secret in function.adds_to_secrets : "${name}/${secret}" => { function = name, secret = secret }
+    }
+  ]...)
+  scheduled_topics = toset([for schedule in local.pipeline.schedules : schedule.topic])
+
+  # Names of Cloud Run services have no underscore.
+  service_name = { for name, _ in local.functions : name => replace(name, "_", "-") }
+
+  agents = {
+    pubsub    = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    scheduler = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
+  }
+
+  # Each instance holds a pool of as many connections as it serves messages at a time.
+  most_connections = sum([for _, function in local.with_database : function.max_instances * function.concurrency])
+  # For operators, migrations, the readers of candles, and PostgreSQL itself.
+  reserved_connections = 15
+}
+
+data "google_project" "this" {}

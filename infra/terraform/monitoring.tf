@@ -1,0 +1,210 @@
+locals {
+  runbook = "docs/runbook.md"
+
+  # Canonical log lines of the functions, counted. The filter is on the event's name.
+  log_metrics = {
+    collected     = { event = "collected", description = "Tasks that were done", label = "timeframe" }
+    stale-series  = { event = "stale_series", description = "Ticks that found series behind", label = "timeframe" }
+    token-checked = { event = "(token_refreshed|token_kept)", description = "Times that a good token was there", label = null }
+    horizon-near  = { event = "calendar_horizon_near", description = "Syncs that found the calendar to end soon", label = null }
+    unforeseen    = { event = "unforeseen", description = "Mistakes of ours", label = null }
+  }
+
+  alerts = {
+    stale-series = {
+      title    = "A series is behind"
+      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/stale-series\" AND resource.type = \"cloud_run_revision\""
+      above    = 0
+      for      = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      severity = "CRITICAL"
+    }
+    dead-letters = {
+      title    = "Messages could not be handled"
+      filter   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.pipeline.dead_letter_subscriptions))}\")"
+      above    = 0
+      for      = "0s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_SUM"
+      severity = "ERROR"
+    }
+    oldest-message = {
+      title    = "A message waits for more than an hour"
+      filter   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.subscriptions))}\")"
+      above    = 3600
+      for      = "300s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_MAX"
+      severity = "ERROR"
+    }
+    error-rate = {
+      title    = "Functions fail"
+      filter   = "metric.type = \"run.googleapis.com/request_count\" AND resource.type = \"cloud_run_revision\" AND metric.labels.response_code_class = \"5xx\""
+      above    = 20
+      for      = "600s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      severity = "WARNING"
+    }
+    database-connections = {
+      title    = "Database connections run out"
+      filter   = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\" AND resource.type = \"cloudsql_database\""
+      above    = floor(0.8 * var.database_max_connections)
+      for      = "300s"
+      aligner  = "ALIGN_MAX"
+      reducer  = "REDUCE_SUM"
+      severity = "WARNING"
+    }
+    calendar-horizon = {
+      title    = "The trading calendar ends within 60 days"
+      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/horizon-near\" AND resource.type = \"cloud_run_revision\""
+      above    = 0
+      for      = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      severity = "WARNING"
+    }
+  }
+}
+
+resource "google_monitoring_notification_channel" "email" {
+  display_name = "Whoever is on duty"
+  type         = "email"
+
+  labels = {
+    email_address = var.alert_email
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_logging_metric" "this" {
+  for_each = local.log_metrics
+
+  name        = "pipeline/${each.key}"
+  description = each.value.description
+  filter      = "resource.type = \"cloud_run_revision\" AND jsonPayload.event =~ \"^${each.value.event}$\""
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    unit        = "1"
+
+    dynamic "labels" {
+      for_each = each.value.label == null ? [] : [each.value.label]
+
+      content {
+        key        = labels.value
+        value_type = "STRING"
+      }
+    }
+  }
+
+  label_extractors = each.value.label == null ? null : {
+    (each.value.label) = "EXTRACT(jsonPayload.${each.value.label})"
+  }
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_monitoring_alert_policy" "threshold" {
+  for_each = local.alerts
+
+  display_name          = each.value.title
+  combiner              = "OR"
+  severity              = each.value.severity
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = each.value.title
+
+    condition_threshold {
+      filter          = each.value.filter
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = each.value.for
+
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = each.value.aligner
+        cross_series_reducer = each.value.reducer
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    subject   = "[${var.environment}] ${each.value.title}"
+    content   = "${local.runbook}#${each.key}"
+  }
+
+  depends_on = [google_logging_metric.this]
+}
+
+# Silence is what has to be noticed here: the schedule comes every six hours, on every day.
+resource "google_monitoring_alert_policy" "token_age" {
+  display_name          = "Nobody has seen to the token"
+  combiner              = "OR"
+  severity              = "CRITICAL"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "No good token was found or issued for 13 hours"
+
+    condition_absent {
+      filter   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["token-checked"].name}\" AND resource.type = \"cloud_run_revision\""
+      duration = "46800s"
+
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    subject   = "[${var.environment}] Nobody has seen to the token"
+    content   = "${local.runbook}#token-age"
+  }
+}
+
+resource "google_monitoring_dashboard" "this" {
+  dashboard_json = jsonencode({
+    displayName = "Pipeline, ${var.environment}"
+    gridLayout = {
+      columns = "2"
+      widgets = [
+        for title, filter in {
+          "Tasks done, by timeframe"    = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["collected"].name}\""
+          "Messages that wait"          = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+          "Oldest message, seconds"     = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
+          "Answers of the functions"    = "metric.type = \"run.googleapis.com/request_count\""
+          "Instances"                   = "metric.type = \"run.googleapis.com/container/instance_count\""
+          "Database connections"        = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\""
+          "Database disk, bytes"        = "metric.type = \"cloudsql.googleapis.com/database/disk/bytes_used\""
+          "Ticks that found stale ones" = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["stale-series"].name}\""
+        } :
+        {
+          title = title
+          xyChart = {
+            dataSets = [{
+              plotType = "LINE"
+              timeSeriesQuery = {
+                timeSeriesFilter = {
+                  filter = filter
+                  aggregation = {
+                    alignmentPeriod  = "300s"
+                    perSeriesAligner = length(regexall("request_count|user/", filter)) > 0 ? "ALIGN_DELTA" : "ALIGN_MAX"
+                  }
+                }
+              }
+            }]
+          }
+        }
+      ]
+    }
+  })
+}

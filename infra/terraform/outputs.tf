@@ -1,0 +1,24 @@
+output "database_instance" {
+  description = "CLOUD_SQL_INSTANCE of make migrate."
+  value       = google_sql_database_instance.this.connection_name
+}
+
+output "database_migrator" {
+  description = "DATABASE_USER of make migrate, and the service account to act as."
+  value       = google_sql_user.migrator.name
+}
+
+output "database_writers" {
+  description = "Who may write candles: DATABASE_WRITERS of make migrate."
+  value       = join(",", [for _, user in google_sql_user.function : user.name])
+}
+
+output "egress_address" {
+  description = "Register this address at Kiwoom."
+  value       = google_compute_address.egress.address
+}
+
+output "functions" {
+  description = "Where the functions are; only Pub/Sub reaches them."
+  value       = { for name, function in google_cloudfunctions2_function.this : name => function.service_config[0].uri }
+}

@@ -1,0 +1,39 @@
+# What would only show at night: a plan that breaks one of these does not start.
+resource "terraform_data" "preconditions" {
+  lifecycle {
+    precondition {
+      condition     = local.most_connections + local.reserved_connections <= var.database_max_connections
+      error_message = "The functions may open ${local.most_connections} connections and ${local.reserved_connections} are reserved, but database_max_connections is ${var.database_max_connections}: raise it, or lower max_instances or concurrency in pipeline.yaml."
+    }
+
+    precondition {
+      condition = alltrue([
+        for _, subscription in local.subscriptions :
+        local.functions[subscription.function].timeout_seconds < subscription.ack_deadline_seconds && subscription.ack_deadline_seconds <= 600
+      ])
+      error_message = "A function must time out before its message is delivered again: in pipeline.yaml, timeout_seconds must be below ack_deadline_seconds, and that at most 600."
+    }
+
+    precondition {
+      # Whoever waits for a slot holds a place; with more places than slots in a minute
+      # the last one would wait longer than live work may.
+      condition     = local.functions.collector.max_instances * local.functions.collector.concurrency <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
+      error_message = "The collectors serve more messages at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower max_instances or concurrency of collector in pipeline.yaml."
+    }
+
+    precondition {
+      condition     = local.pipeline.time_zone == "Asia/Seoul"
+      error_message = "The schedules are those of the Korean exchange: time_zone in pipeline.yaml must be Asia/Seoul."
+    }
+
+    precondition {
+      condition     = startswith(var.region, "asia-northeast")
+      error_message = "The broker is in Seoul: region must be asia-northeast3, or another asia-northeast region."
+    }
+
+    precondition {
+      condition     = toset(keys(local.packages)) == toset(keys(local.functions))
+      error_message = "The zips in build/ are not those of the functions in pipeline.yaml: run make package."
+    }
+  }
+}

@@ -1,0 +1,12 @@
+resource "google_pubsub_topic" "this" {
+  for_each = local.pipeline.topics
+
+  name                       = each.key
+  message_retention_duration = "604800s"
+
+  message_storage_policy {
+    allowed_persistence_regions = [var.region]
+  }
+
+  depends_on = [google_project_service.this]
+}

@@ -1,0 +1,113 @@
+variable "alert_email" {
+  description = "Who is told when something is wrong."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", var.alert_email))
+    error_message = "alert_email must be an e-mail address."
+  }
+}
+
+variable "billing_account" {
+  description = "Billing account for the monthly budget; null makes no budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "billing_account must look like 012345-6789AB-CDEF01, or be null."
+  }
+}
+
+variable "budget_krw" {
+  description = "Monthly budget in KRW; 50, 90 and 100 % of it are told to alert_email."
+  type        = number
+  default     = 150000
+
+  validation {
+    condition     = var.budget_krw >= 1000
+    error_message = "budget_krw must be at least 1000."
+  }
+}
+
+variable "database_high_availability" {
+  description = "Whether a second zone stands by; doubles the price of the database."
+  type        = bool
+  default     = false
+}
+
+variable "database_max_connections" {
+  description = "PostgreSQL's max_connections; see docs/scale.md."
+  type        = number
+  default     = 100
+
+  validation {
+    condition     = var.database_max_connections >= 25 && var.database_max_connections <= 1000
+    error_message = "database_max_connections must be between 25 and 1000."
+  }
+}
+
+variable "database_tier" {
+  description = "Machine of the database."
+  type        = string
+  default     = "db-g1-small"
+
+  validation {
+    condition     = can(regex("^db-(f1-micro|g1-small|custom-[0-9]+-[0-9]+|perf-optimized-N-[0-9]+)$", var.database_tier))
+    error_message = "database_tier must be a tier of Cloud SQL such as db-g1-small or db-custom-2-7680."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Whether the database refuses to be destroyed."
+  type        = bool
+  default     = true
+}
+
+variable "environment" {
+  description = "dev or prod."
+  type        = string
+
+  validation {
+    condition     = contains(["dev", "prod"], var.environment)
+    error_message = "environment must be dev or prod."
+  }
+}
+
+variable "kiwoom_mode" {
+  description = "The broker's host that the app key is for: real or mock."
+  type        = string
+  default     = "real"
+
+  validation {
+    condition     = contains(["real", "mock"], var.kiwoom_mode)
+    error_message = "kiwoom_mode must be real or mock."
+  }
+}
+
+variable "project_id" {
+  description = "The Google Cloud project."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
+    error_message = "project_id must be the id of a project: 6 to 30 small letters, digits and hyphens."
+  }
+}
+
+variable "region" {
+  description = "Where everything is: near the broker, which serves registered addresses only."
+  type        = string
+  default     = "asia-northeast3"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]$", var.region))
+    error_message = "region must be a region such as asia-northeast3."
+  }
+}
+
+variable "schedules_paused" {
+  description = "Whether the schedules rest; in dev nothing is collected unless asked for."
+  type        = bool
+  default     = false
+}
