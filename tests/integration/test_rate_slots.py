@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -141,47 +140,53 @@ def test_a_slot_that_was_reserved_before_a_429_is_void(engine):
 
 
 PROCESS = """
-import json, sys, time
+import sys
 from shared.database.engine import new_engine
 from shared.database.rate_slots import Queue, RateSlots
 from shared.settings import DatabaseSettings
 
-url, count = sys.argv[1], int(sys.argv[2])
-engine = new_engine(DatabaseSettings(url=url))
-planned = []
-clock = RateSlots(engine, 100.0, Queue(max_wait=60),
-                  lambda seconds: planned.append(time.time() + seconds))
-for _ in range(count):
+clock = RateSlots(new_engine(DatabaseSettings(url=sys.argv[1])), 4.0,
+                  Queue(max_wait=600), lambda seconds: None)
+for _ in range(25):
     clock.wait("key", "ka10081")
-print(json.dumps(planned))
+"""
+# The instants as PostgreSQL gave them out: nobody's timer has a part in it.
+NOTE_DOWN = """
+    CREATE TABLE given (until timestamptz);
+    CREATE FUNCTION note_down() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO given VALUES (NEW.next_free_at); RETURN NEW; END';
+    CREATE TRIGGER note_down AFTER INSERT OR UPDATE ON rate_slots
+    FOR EACH ROW EXECUTE FUNCTION note_down();
 """
 
 
-def test_eight_processes_never_share_an_instant_and_leave_none_unused(database_url):
-    """Looked at are the instants that were given out: a timer has no part in it."""
+def test_eight_processes_never_share_an_instant_and_leave_none_unused(
+    engine, database_url
+):
+    with engine.begin() as connection:
+        for statement in NOTE_DOWN.split(";\n"):
+            connection.exec_driver_sql(statement)
+
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, database_url, "50"],
-            stdout=subprocess.PIPE,
-            cwd=servers.ROOT,
+            [sys.executable, "-c", PROCESS, database_url], cwd=servers.ROOT
         )
         for _ in range(8)
     ]
-    planned = sorted(
-        instant
-        for process in processes
-        for instant in json.loads(process.communicate(timeout=120)[0])
-    )
+    assert [process.wait(timeout=120) for process in processes] == [0] * 8
 
-    # They start one after the other; from the time on that all are there:
-    busy = planned[len(planned) // 4 :]
-    gaps = [later - earlier for earlier, later in pairwise(busy)]
-    assert len(planned) > 390
-    windows = [
-        sum(start <= instant < start + 1.0 for instant in busy) for start in busy
-    ]
-    assert max(windows) <= 100
-    assert len(gaps) / (busy[-1] - busy[0]) / 100 >= 0.97
+    with engine.connect() as connection:
+        given = connection.execute(
+            text("SELECT extract(epoch FROM until)::float8 FROM given ORDER BY until")
+        )
+        instants = list(given.scalars())
+    # Nobody slept, so from the first one on there was always somebody who waited.
+    gaps = [later - earlier for earlier, later in pairwise(instants)]
+    windows = [sum(a <= b < a + 1.0 for b in instants) for a in instants]
+    assert len(instants) == 200
+    assert min(gaps) == pytest.approx(INTERVAL, abs=0.001)
+    assert max(windows) <= 4
+    assert len(gaps) / (instants[-1] - instants[0]) / 4.0 >= 0.97
 
 
 def test_no_limit_never_waits():
