@@ -73,6 +73,25 @@ stocks: $(LOCAL) ## Load a stock master from files: make stocks FROM=folder (kos
 reference: $(LOCAL) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
 	@$(BIN)/python -m infra.local.publish --topic reference '$(MSG)'
 
+##@ Deploy (docs/deploy.md)
+
+.PHONY: package
+package: $(LOCAL) ## One zip for each function, the same bytes for the same sources
+	@$(BIN)/python -m infra.package
+
+.PHONY: plan
+plan: package ## What Terraform would change: make plan ENV=dev PROJECT=my-project EMAIL=me@example.com
+	terraform -chdir=infra/terraform init -input=false -reconfigure -backend-config=bucket=$(PROJECT)-terraform -backend-config=prefix=$(ENV)
+	terraform -chdir=infra/terraform plan -var-file=environments/$(ENV).tfvars -var=project_id=$(PROJECT) -var=alert_email=$(EMAIL) -out=$(CURDIR)/build/$(ENV).tfplan
+
+.PHONY: apply
+apply: ## Change what make plan has shown: make apply ENV=dev
+	terraform -chdir=infra/terraform apply $(CURDIR)/build/$(ENV).tfplan
+
+.PHONY: migrate
+migrate: $(LOCAL) ## Bring a database up to date: DATABASE_URL, or CLOUD_SQL_INSTANCE and its like
+	@$(BIN)/python -m infra.migrate
+
 ##@ Dead letters (PROJECT= looks in the cloud, CODE= takes only one error_code)
 
 .PHONY: dlq

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 import zipfile
 from hashlib import sha256
@@ -22,12 +23,14 @@ BUILD = ROOT / "build"
 WRITTEN = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
 HASH_LETTERS = 12
+NOT_FOR_JOBS = shutil.ignore_patterns("__pycache__", "terraform", "local")
 SUFFIXES = {".py", ".json", ".csv"}
 
 
 def main() -> int:
-    """Build all zips, and the list of them that Terraform reads."""
+    """Build all zips, the list of them that Terraform reads, and the migrations."""
     packages = build(topology.load(), BUILD)
+    build_migrations(BUILD / "migrate")
     for name, file_name in packages.items():
         size = (BUILD / file_name).stat().st_size
         print(f"{name}: build/{file_name}, {size:,} bytes")  # noqa: T201 - a command
@@ -48,6 +51,19 @@ def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
     listed = json.dumps(packages, indent=2) + "\n"
     (directory / "packages.json").write_text(listed, encoding="utf-8")
     return packages
+
+
+def build_migrations(directory: Path) -> None:
+    """Write the folder that a job in the cloud migrates the database from."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for name in ("infra", "shared"):
+        shutil.copytree(ROOT / name, directory / name, ignore=NOT_FOR_JOBS)
+    shutil.copy(ROOT / "requirements.txt", directory / "runtime-requirements.txt")
+    local = (ROOT / "requirements-local.txt").read_text(encoding="utf-8")
+    wanted = local.replace("-r requirements.txt", "-r runtime-requirements.txt")
+    (directory / "requirements.txt").write_text(wanted, encoding="utf-8")
+    procfile = "web: python -m infra.migrate\n"
+    (directory / "Procfile").write_text(procfile, encoding="utf-8")
 
 
 def package(function: topology.Function) -> bytes:

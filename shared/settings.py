@@ -177,6 +177,8 @@ class DatabaseSettings:
     user: str | None = None
     name: str | None = None
     pool_size: int = 1
+    # Who it is, as pg_stat_activity tells it.
+    service: str = "operator"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -186,15 +188,17 @@ class DatabaseSettings:
         """
         read = _Reader(environ)
         pool_size = max(1, int(read.number("THREADS", 1)))
+        service = read.text("K_SERVICE", environ.get("FUNCTION_NAME") or "operator")
         url = environ.get("DATABASE_URL")
         if url:
             read.check()
-            return cls(url=url, pool_size=pool_size)
+            return cls(url=url, pool_size=pool_size, service=service)
         settings = cls(
             instance=read.text("CLOUD_SQL_INSTANCE"),
             user=read.text("DATABASE_USER"),
             name=read.text("DATABASE_NAME"),
             pool_size=pool_size,
+            service=service,
         )
         read.check()
         return settings

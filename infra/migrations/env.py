@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from shared.database.engine import new_engine
+from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
 
 # Two migrations at a time would fight; the number only has to be ours.
@@ -14,7 +14,7 @@ MIGRATION_LOCK = 7_305_930
 def run() -> None:
     """Run the wanted migrations in one transaction, one process at a time."""
     engine = new_engine(DatabaseSettings.from_env())
-    with engine.begin() as connection:
+    with transaction(engine) as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.configure(connection=connection)
         context.run_migrations()

@@ -71,6 +71,7 @@ def _by_url(settings: DatabaseSettings) -> Engine:
         message = f"DATABASE_URL must be postgresql://…, not {url.drivername}://…"
         raise ConfigError(message)
     arguments: dict[str, Any] = {"ssl_context": _ssl(url.query.get("sslmode"))}
+    arguments["application_name"] = settings.service
     socket = url.query.get("host")
     if isinstance(socket, str) and socket.startswith("/"):
         arguments["unix_sock"] = f"{socket}/.s.PGSQL.{url.port or 5432}"
@@ -108,6 +109,7 @@ def _by_connector(settings: DatabaseSettings) -> Engine:
             "pg8000",
             user=settings.user,
             db=settings.name,
+            application_name=settings.service,
             enable_iam_auth=True,
             ssl_context=False,
         )

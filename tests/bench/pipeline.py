@@ -49,8 +49,8 @@ def least_requests(stack, timeframe):
         counts = connection.execute(
             text(
                 "SELECT count(opened_at) FROM series LEFT JOIN candles"
-                " USING (stock_code, timeframe) WHERE timeframe = :t"
-                " GROUP BY stock_code"
+                " USING (stock_code, timeframe) JOIN stocks USING (stock_code)"
+                " WHERE timeframe = :t AND is_target GROUP BY stock_code"
             ),
             {"t": timeframe},
         ).scalars()
@@ -170,13 +170,14 @@ class Watch:
     def look(self):
         used = text(
             "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND application_name = ANY(:names)"
         )
         while not self.over.wait(1.0):
             for name, child in self.stack.functions.items():
                 self.samples[name].append(_memory(child.pid))
             with transaction(self.stack.engine) as connection:
-                count = connection.execute(used).scalar()
+                names = {"names": list(self.stack.functions)}
+                count = connection.execute(used, names).scalar()
                 self.connections = max(self.connections, count)
 
     def memory(self):
