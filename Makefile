@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
+CHECKOV := .venv-checkov
 # Where a running `make dev` can be reached.
 STACK := .local/gcloud.env
 
@@ -58,6 +59,10 @@ lint: $(READY) ## Style, types and which way the arrows point
 format: $(READY) ## Rewrite the code in its style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+.PHONY: checkov
+checkov: $(CHECKOV) ## What checkov has to say about the stack; each skip has its reason beside it
+	$(CHECKOV)/bin/checkov -d infra/terraform --framework terraform --compact --quiet --skip-download
 
 ##@ Reference data
 
@@ -123,6 +128,11 @@ help: ## This list
 $(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
 	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-local.txt
 	@touch $@
+
+# Of its own, because it wants other versions of what we use.
+$(CHECKOV):
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet checkov==3.3.30 || (rm -rf $@; exit 1)
 
 $(READY): $(LOCAL) requirements-dev.txt
 	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-dev.txt

@@ -3,7 +3,7 @@ locals {
   pipeline = yamldecode(file("${path.module}/../pipeline.yaml"))
   # What `make package` has built: the name of each function's zip has its content's hash.
   build    = "${path.module}/../../build"
-  packages = jsondecode(file("${local.build}/packages.json"))
+  packages = try(jsondecode(file("${local.build}/packages.json")), {})
 
   functions     = local.pipeline.functions
   subscriptions = local.pipeline.subscriptions

@@ -10,12 +10,38 @@ locals {
     unforeseen    = { event = "unforeseen", description = "Mistakes of ours", label = null }
   }
 
+  charts = {
+    "Tasks done"              = { metric = "logging.googleapis.com/user/pipeline/collected", aligner = "ALIGN_DELTA" }
+    "Ticks with stale series" = { metric = "logging.googleapis.com/user/pipeline/stale-series", aligner = "ALIGN_DELTA" }
+    "Messages that wait"      = { metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", aligner = "ALIGN_MAX" }
+    "Oldest message, seconds" = { metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", aligner = "ALIGN_MAX" }
+    "Answers of functions"    = { metric = "run.googleapis.com/request_count", aligner = "ALIGN_DELTA" }
+    "Instances"               = { metric = "run.googleapis.com/container/instance_count", aligner = "ALIGN_MAX" }
+    "Database connections"    = { metric = "cloudsql.googleapis.com/database/postgresql/num_backends", aligner = "ALIGN_MAX" }
+    "Database disk, bytes"    = { metric = "cloudsql.googleapis.com/database/disk/bytes_used", aligner = "ALIGN_MAX" }
+  }
+
+  widgets = [for title, chart in local.charts : {
+    title = title
+    xyChart = {
+      dataSets = [{
+        plotType = "LINE"
+        timeSeriesQuery = {
+          timeSeriesFilter = {
+            filter      = "metric.type = \"${chart.metric}\""
+            aggregation = { alignmentPeriod = "300s", perSeriesAligner = chart.aligner }
+          }
+        }
+      }]
+    }
+  }]
+
   alerts = {
     stale-series = {
       title    = "A series is behind"
       filter   = "metric.type = \"logging.googleapis.com/user/pipeline/stale-series\" AND resource.type = \"cloud_run_revision\""
       above    = 0
-      for      = "0s"
+      lasts    = "0s"
       aligner  = "ALIGN_DELTA"
       reducer  = "REDUCE_SUM"
       severity = "CRITICAL"
@@ -24,7 +50,7 @@ locals {
       title    = "Messages could not be handled"
       filter   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.pipeline.dead_letter_subscriptions))}\")"
       above    = 0
-      for      = "0s"
+      lasts    = "0s"
       aligner  = "ALIGN_MAX"
       reducer  = "REDUCE_SUM"
       severity = "ERROR"
@@ -33,7 +59,7 @@ locals {
       title    = "A message waits for more than an hour"
       filter   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.subscriptions))}\")"
       above    = 3600
-      for      = "300s"
+      lasts    = "300s"
       aligner  = "ALIGN_MAX"
       reducer  = "REDUCE_MAX"
       severity = "ERROR"
@@ -42,7 +68,7 @@ locals {
       title    = "Functions fail"
       filter   = "metric.type = \"run.googleapis.com/request_count\" AND resource.type = \"cloud_run_revision\" AND metric.labels.response_code_class = \"5xx\""
       above    = 20
-      for      = "600s"
+      lasts    = "600s"
       aligner  = "ALIGN_DELTA"
       reducer  = "REDUCE_SUM"
       severity = "WARNING"
@@ -51,7 +77,7 @@ locals {
       title    = "Database connections run out"
       filter   = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\" AND resource.type = \"cloudsql_database\""
       above    = floor(0.8 * var.database_max_connections)
-      for      = "300s"
+      lasts    = "300s"
       aligner  = "ALIGN_MAX"
       reducer  = "REDUCE_SUM"
       severity = "WARNING"
@@ -60,7 +86,7 @@ locals {
       title    = "The trading calendar ends within 60 days"
       filter   = "metric.type = \"logging.googleapis.com/user/pipeline/horizon-near\" AND resource.type = \"cloud_run_revision\""
       above    = 0
-      for      = "0s"
+      lasts    = "0s"
       aligner  = "ALIGN_DELTA"
       reducer  = "REDUCE_SUM"
       severity = "WARNING"
@@ -123,7 +149,7 @@ resource "google_monitoring_alert_policy" "threshold" {
       filter          = each.value.filter
       comparison      = "COMPARISON_GT"
       threshold_value = each.value.above
-      duration        = each.value.for
+      duration        = each.value.lasts
 
       aggregations {
         alignment_period     = "300s"
@@ -176,35 +202,9 @@ resource "google_monitoring_dashboard" "this" {
     displayName = "Pipeline, ${var.environment}"
     gridLayout = {
       columns = "2"
-      widgets = [
-        for title, filter in {
-          "Tasks done, by timeframe"    = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["collected"].name}\""
-          "Messages that wait"          = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\""
-          "Oldest message, seconds"     = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
-          "Answers of the functions"    = "metric.type = \"run.googleapis.com/request_count\""
-          "Instances"                   = "metric.type = \"run.googleapis.com/container/instance_count\""
-          "Database connections"        = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\""
-          "Database disk, bytes"        = "metric.type = \"cloudsql.googleapis.com/database/disk/bytes_used\""
-          "Ticks that found stale ones" = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["stale-series"].name}\""
-        } :
-        {
-          title = title
-          xyChart = {
-            dataSets = [{
-              plotType = "LINE"
-              timeSeriesQuery = {
-                timeSeriesFilter = {
-                  filter = filter
-                  aggregation = {
-                    alignmentPeriod  = "300s"
-                    perSeriesAligner = length(regexall("request_count|user/", filter)) > 0 ? "ALIGN_DELTA" : "ALIGN_MAX"
-                  }
-                }
-              }
-            }]
-          }
-        }
-      ]
+      widgets = local.widgets
     }
   })
+
+  depends_on = [google_logging_metric.this]
 }

@@ -19,6 +19,23 @@ resource "google_compute_subnetwork" "functions" {
   }
 }
 
+# Nobody has to come in: functions go out, and are reached through Google's front end.
+resource "google_compute_firewall" "nobody_comes_in" {
+  name          = "nobody-comes-in"
+  network       = google_compute_network.this.name
+  direction     = "INGRESS"
+  priority      = 1000
+  source_ranges = ["0.0.0.0/0"]
+
+  deny {
+    protocol = "all"
+  }
+
+  log_config {
+    metadata = "INCLUDE_ALL_METADATA"
+  }
+}
+
 # Kiwoom serves registered addresses only: all requests leave through this one.
 resource "google_compute_address" "egress" {
   name         = "egress"

@@ -1,0 +1,400 @@
+"""The plan of the whole stack, made by the real terraform without the cloud.
+
+``TFCHECK`` names a command that plans with a stand-in for Google's provider; without it,
+or without terraform, these tests say that they were skipped.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from infra import package, topology
+from tests import servers
+
+ROOT = servers.ROOT
+TERRAFORM = ROOT / "infra" / "terraform"
+TOPOLOGY = topology.load()
+KNOWN = ROOT.parent / "shared" / "tools" / "terraform-google-schema" / "tfcheck"
+TFCHECK = os.environ.get("TFCHECK") or (str(KNOWN) if KNOWN.exists() else None)
+VARIABLES = {"project_id": "demo-proj", "alert_email": "duty@example.com"}
+
+pytestmark = pytest.mark.skipif(
+    not (TFCHECK and shutil.which("terraform")),
+    reason="needs terraform, and TFCHECK (an offline stand-in for Google's provider)",
+)
+
+
+def tfcheck(directory, *arguments, **variables):
+    values = VARIABLES | variables
+    given = [f"--var={name}={value}" for name, value in values.items()]
+    return subprocess.run(
+        [TFCHECK, str(directory), *arguments, *given], capture_output=True, text=True
+    )
+
+
+def variables_of(environment):
+    lines = (TERRAFORM / "environments" / f"{environment}.tfvars").read_text()
+    found = re.findall(r'^(\w+)\s*=\s*"?([^"\n]*)"?$', lines, re.MULTILINE)
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Sources with their zips, so that nothing is left in the checkout."""
+    directory = tmp_path_factory.mktemp("stack")
+    shutil.copytree(TERRAFORM, directory / "infra" / "terraform")
+    shutil.copy(topology.PIPELINE, directory / "infra")
+    (directory / "build").mkdir()
+    # How tfcheck knows which folders belong together.
+    (directory / ".git").mkdir()
+    package.build(TOPOLOGY, directory / "build")
+    return directory / "infra" / "terraform"
+
+
+@pytest.fixture(scope="module", params=["dev", "prod"])
+def plan(request, built, tmp_path_factory):
+    out = tmp_path_factory.mktemp("plan") / "plan.json"
+    done = tfcheck(
+        built, "--plan-json", str(out), "--resolve", **variables_of(request.param)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(out.read_text())
+
+
+def copied(built, directory):
+    """A stack of one's own, to spoil it."""
+    shutil.copytree(built.parents[1], directory / "stack")
+    return directory / "stack" / "infra" / "terraform"
+
+
+def test_without_the_zips_it_says_how_to_build_them(built, tmp_path):
+    bare = copied(built, tmp_path)
+    shutil.rmtree(bare.parents[1] / "build")
+
+    done = tfcheck(bare, "--plan", **variables_of("dev"))
+
+    assert done.returncode != 0
+    assert "run make package" in said(done)
+
+
+def said(done):
+    """What terraform has printed, without its frame."""
+    return " ".join((done.stdout + done.stderr).replace("│", "").split())
+
+
+@pytest.fixture
+def resources(plan):
+    """The values of all resources of a type, by their key."""
+
+    def of(kind):
+        return {
+            resource.get("index", resource["name"]): resource["values"]
+            for resource in plan["planned_values"]["root_module"]["resources"]
+            if resource["type"] == kind and resource["mode"] == "managed"
+        }
+
+    return of
+
+
+def test_it_also_plans_where_nothing_is_known_yet(built):
+    """As at the first time: addresses and identities are known after apply only."""
+    done = tfcheck(built, "--plan", **variables_of("prod"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_misspelt_attribute_fails(built, tmp_path):
+    broken = copied(built, tmp_path)
+    topics = broken / "topics.tf"
+    text = topics.read_text().replace("message_retention_duration", "retention_time")
+    topics.write_text(text)
+
+    assert tfcheck(broken, **variables_of("dev")).returncode != 0
+
+
+def test_everything_in_pipeline_yaml_is_in_the_plan_and_nothing_else(resources):
+    assert resources("google_pubsub_topic").keys() == TOPOLOGY.topics.keys()
+    assert resources("google_cloudfunctions2_function").keys() == (
+        TOPOLOGY.functions.keys()
+    )
+    assert resources("google_pubsub_subscription").keys() == {
+        *TOPOLOGY.subscriptions,
+        *TOPOLOGY.dead_letter_subscriptions,
+    }
+    assert resources("google_cloud_scheduler_job").keys() == TOPOLOGY.schedules.keys()
+    assert resources("google_secret_manager_secret").keys() == TOPOLOGY.secrets.keys()
+
+
+def test_functions_are_what_pipeline_yaml_says(resources):
+    for name, found in resources("google_cloudfunctions2_function").items():
+        wanted = TOPOLOGY.functions[name]
+        (build,), (service,) = found["build_config"], found["service_config"]
+        assert (build["runtime"], build["entry_point"]) == (
+            "python312",
+            wanted.entry_point,
+        )
+        assert service["available_memory"] == wanted.memory
+        assert service["timeout_seconds"] == wanted.timeout_seconds
+        assert service["max_instance_request_concurrency"] == wanted.concurrency
+        assert service["min_instance_count"] == wanted.min_instances
+        assert service["max_instance_count"] == wanted.max_instances
+        assert service["direct_vpc_egress"] == "VPC_EGRESS_ALL_TRAFFIC"
+        assert service["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
+        environment = service["environment_variables"]
+        assert (
+            environment.items()
+            >= {
+                **TOPOLOGY.environment,
+                **wanted.environment,
+                "THREADS": str(wanted.concurrency),
+            }.items()
+        )
+        assert ("CLOUD_SQL_INSTANCE" in environment) == wanted.database
+
+
+def test_sources_are_named_by_their_content(resources):
+    objects = resources("google_storage_bucket_object")
+
+    assert objects.keys() == TOPOLOGY.functions.keys()
+    for name, found in objects.items():
+        assert re.fullmatch(rf"{name}-[0-9a-f]{{12}}\.zip", found["name"])
+        assert found["source"].endswith(found["name"])
+
+
+def test_pushes_are_signed_retried_and_never_lost(resources):
+    found = resources("google_pubsub_subscription")
+    topics = resources("google_pubsub_topic")
+    functions = resources("google_cloudfunctions2_function")
+    pushers = resources("google_service_account")
+    assert pushers
+    for name, wanted in TOPOLOGY.subscriptions.items():
+        subscription = found[name]
+        (push,) = subscription["push_config"]
+        (token,) = push["oidc_token"]
+        uri = functions[wanted.function]["service_config"][0]["uri"]
+        assert token["audience"] == uri
+        account = f"push-{wanted.function.replace('_', '-')}@"
+        assert token["service_account_email"].startswith(account)
+        path = f"/projects/demo-proj/topics/{wanted.topic}"
+        assert push["push_endpoint"] == uri + path
+        (policy,) = subscription["dead_letter_policy"]
+        assert policy["dead_letter_topic"] == topics[wanted.dead_letter_topic]["id"]
+        assert policy["max_delivery_attempts"] == wanted.max_delivery_attempts
+        (retry,) = subscription["retry_policy"]
+        assert retry["minimum_backoff"] == f"{wanted.minimum_backoff_seconds}s"
+        assert subscription["ack_deadline_seconds"] == wanted.ack_deadline_seconds
+    for subscription in found.values():
+        assert subscription["expiration_policy"] == [{"ttl": ""}]
+        seconds = int(subscription["message_retention_duration"].removesuffix("s"))
+        assert seconds >= 7 * 86_400
+
+
+def test_schedules_fire_in_seoul_with_their_payloads(resources):
+    for name, job in resources("google_cloud_scheduler_job").items():
+        wanted = TOPOLOGY.schedules[name]
+        assert (job["schedule"], job["time_zone"]) == (wanted.cron, "Asia/Seoul")
+        (target,) = job["pubsub_target"]
+        assert json.loads(base64.b64decode(target["data"])) == wanted.payload
+
+
+def test_no_secret_has_a_value(plan, resources):
+    assert resources("google_secret_manager_secret_version") == {}
+    assert "secret_data" not in json.dumps(plan["planned_values"])
+
+
+def test_the_database_is_private_and_kept(resources):
+    (instance,) = resources("google_sql_database_instance").values()
+    (settings,) = instance["settings"]
+    (network,) = settings["ip_configuration"]
+    (backup,) = settings["backup_configuration"]
+    flags = {flag["name"]: flag["value"] for flag in settings["database_flags"]}
+
+    assert not network["ipv4_enabled"]
+    assert network["private_network"]
+    assert backup["enabled"]
+    assert backup["point_in_time_recovery_enabled"]
+    assert flags["cloudsql.iam_authentication"] == "on"
+    for user in resources("google_sql_user").values():
+        assert user["type"] == "CLOUD_IAM_SERVICE_ACCOUNT"
+        assert user["password"] is None
+
+
+def test_all_requests_leave_through_one_reserved_address(resources, plan):
+    (nat,) = resources("google_compute_router_nat").values()
+
+    assert nat["nat_ip_allocate_option"] == "MANUAL_ONLY"
+    assert len(nat["nat_ips"]) == 1
+    assert "egress_address" in plan["planned_values"]["outputs"]
+
+
+def test_every_alert_has_a_chapter_in_the_runbook(resources):
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    anchors = {
+        re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+        for title in re.findall(r"^## (.+)$", runbook, re.MULTILINE)
+    }
+    alerts = resources("google_monitoring_alert_policy")
+
+    assert len(alerts) >= 7
+    for alert in alerts.values():
+        (documentation,) = alert["documentation"]
+        assert documentation["content"].partition("#")[2] in anchors
+        assert alert["notification_channels"]
+
+
+# Who may do what, and on what. Anything that is not here fails.
+SECRETS = ("kiwoom-app-key", "kiwoom-secret-key", "kiwoom-token")
+ALLOWED = {
+    ("dispatcher", "publisher", "collect"),
+    ("dispatcher", "publisher", "dead-letters"),
+    ("collector", "publisher", "collect"),
+    ("collector", "publisher", "tokens"),
+    ("collector", "publisher", "dead-letters"),
+    ("collector", "secretAccessor", "kiwoom-token"),
+    ("reference-sync", "publisher", "tokens"),
+    ("reference-sync", "publisher", "dead-letters"),
+    ("reference-sync", "secretAccessor", "kiwoom-token"),
+    ("token-refresher", "publisher", "dead-letters"),
+    *(("token-refresher", "secretAccessor", secret) for secret in SECRETS),
+    ("token-refresher", "secretVersionManager", "kiwoom-token"),
+    *(
+        (account, role, "this database")
+        for account in ("dispatcher", "collector", "reference-sync", "migrator")
+        for role in ("client", "instanceUser")
+    ),
+    *(
+        (f"push-{name}", "invoker", name)
+        for name in ("dispatcher", "collector", "reference-sync", "token-refresher")
+    ),
+    ("builder", "logWriter", "project"),
+    ("builder", "objectViewer", "sources"),
+    ("builder", "writer", "functions"),
+    ("agent pubsub", "publisher", "dead-letters"),
+    *(("agent pubsub", "subscriber", name) for name in TOPOLOGY.subscriptions),
+    *(
+        ("agent pubsub", "serviceAccountTokenCreator", f"push-{name}")
+        for name in ("dispatcher", "collector", "reference-sync", "token-refresher")
+    ),
+    *(
+        ("agent cloudscheduler", "publisher", topic)
+        for topic in ("triggers", "reference", "tokens")
+    ),
+}
+RESOURCE = {
+    "google_pubsub_topic_iam_member": "topic",
+    "google_pubsub_subscription_iam_member": "subscription",
+    "google_secret_manager_secret_iam_member": "secret_id",
+    "google_cloud_run_service_iam_member": "service",
+    "google_service_account_iam_member": "service_account_id",
+    "google_storage_bucket_iam_member": "bucket",
+    "google_artifact_registry_repository_iam_member": "repository",
+    "google_project_iam_member": "project",
+}
+
+
+def test_everybody_may_do_what_he_must_and_no_more(plan):
+    grants = [
+        resource
+        for resource in plan["planned_values"]["root_module"]["resources"]
+        if "_iam_" in resource["type"] and resource["mode"] == "managed"
+    ]
+
+    assert {grant["type"] for grant in grants} <= RESOURCE.keys()
+    assert {who_what(grant) for grant in grants} == ALLOWED
+
+
+def who_what(grant):
+    values = grant["values"]
+    member = values["member"].removeprefix("serviceAccount:")
+    who = member.partition("@")[0]
+    if agent := re.fullmatch(r"service-\d+@gcp-sa-(\w+)\..*", member):
+        who = f"agent {agent[1]}"
+    what = values[RESOURCE[grant["type"]]]
+    if grant["type"] == "google_project_iam_member":
+        what = "this database" if values["condition"] else "project"
+    what = re.sub(r".*/serviceAccounts/([^@]+)@.*", r"\1", what)
+    what = what.rpartition("/")[2].removeprefix("demo-proj-pipeline-")
+    return who, values["role"].rpartition(".")[2], what
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"database_max_connections": 50}, "connections and 15 are reserved"),
+        ({"region": "europe-west1"}, "The broker is in Seoul"),
+    ],
+)
+def test_a_plan_that_cannot_work_says_why(built, change, sentence):
+    done = tfcheck(built, "--plan", **variables_of("prod") | change)
+
+    assert done.returncode != 0
+    assert sentence in said(done)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("timeout_seconds: 540", "timeout_seconds: 600", "must time out before"),
+        ("concurrency: 16", "concurrency: 200", "than the broker answers requests"),
+        ("time_zone: Asia/Seoul", "time_zone: UTC", "must be Asia/Seoul"),
+    ],
+)
+def test_a_pipeline_that_cannot_work_says_why(built, tmp_path, old, new, sentence):
+    changed = copied(built, tmp_path)
+    text = topology.PIPELINE.read_text(encoding="utf-8")
+    assert old in text
+    (changed.parent / "pipeline.yaml").write_text(text.replace(old, new))
+
+    done = tfcheck(
+        changed,
+        "--plan",
+        **variables_of("prod") | {"database_max_connections": 1000},
+    )
+
+    assert done.returncode != 0
+    assert sentence in said(done)
+
+
+CHECKOV = shutil.which("checkov", path=f"{ROOT / '.venv-checkov' / 'bin'}")
+
+
+@pytest.mark.skipif(CHECKOV is None, reason="needs checkov: make checkov installs it")
+def test_checkov_has_nothing_to_say(built):
+    done = subprocess.run(
+        [
+            CHECKOV,
+            "-d",
+            built,
+            "--framework",
+            "terraform",
+            "-o",
+            "json",
+            "--skip-download",
+        ],
+        capture_output=True,
+        text=True,
+    )
+
+    summary = json.loads(done.stdout)["summary"]
+    assert summary["failed"] == summary["parsing_errors"] == 0
+    assert summary["passed"] > 40
+
+
+def test_every_check_that_is_skipped_has_its_reason():
+    skips = [
+        line.partition("#checkov:skip=")[2]
+        for path in TERRAFORM.glob("*.tf")
+        for line in path.read_text().splitlines()
+        if "checkov:skip" in line
+    ]
+
+    assert skips
+    for skip in skips:
+        assert re.fullmatch(r"CKV2?_\w+:.{20,}", skip)
