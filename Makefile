@@ -9,7 +9,7 @@ CHECKOV := .venv-checkov
 # Where a running `make dev` can be reached.
 STACK := .local/gcloud.env
 
-export ONCE RATE NOW DATA RUNS MARKET
+export ONCE RATE NOW DATA RUNS PARTS MARKET
 
 ##@ Run
 
@@ -45,7 +45,7 @@ chaos: $(READY) ## Random histories against clean runs, then rounds of killed pr
 	$(BIN)/python -m tests.chaos_processes $(or $(ROUNDS),200) $(or $(SEED),0)
 
 .PHONY: bench
-bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5; MARKET=limited: 12 minutes more)
+bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=storing,running,limited MARKET=limited)
 	$(BIN)/python -m tests.bench
 
 .PHONY: lint

@@ -1,5 +1,5 @@
 locals {
-  apis = [
+  apis = concat(var.billing_account == null ? [] : ["billingbudgets.googleapis.com"], [
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudfunctions.googleapis.com",
@@ -14,7 +14,7 @@ locals {
     "servicenetworking.googleapis.com",
     "sqladmin.googleapis.com",
     "storage.googleapis.com",
-  ]
+  ])
 }
 
 resource "google_project_service" "this" {

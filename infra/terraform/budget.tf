@@ -26,4 +26,6 @@ resource "google_billing_budget" "this" {
   all_updates_rule {
     monitoring_notification_channels = [google_monitoring_notification_channel.email.id]
   }
+
+  depends_on = [google_project_service.this]
 }

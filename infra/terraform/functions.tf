@@ -57,7 +57,7 @@ resource "google_cloudfunctions2_function" "this" {
     google_artifact_registry_repository_iam_member.builder,
     google_compute_router_nat.this,
     google_project_iam_member.builder,
-    google_storage_bucket_iam_member.builder,
+    google_project_iam_member.builder_sources,
     terraform_data.preconditions,
   ]
 }

@@ -97,10 +97,16 @@ resource "google_project_iam_member" "builder" {
   member  = google_service_account.builder.member
 }
 
-resource "google_storage_bucket_iam_member" "builder" {
-  bucket = google_storage_bucket.sources.name
-  role   = "roles/storage.objectViewer"
-  member = google_service_account.builder.member
+# Cloud Functions copies each zip into a bucket of its own, which is made at the first build.
+resource "google_project_iam_member" "builder_sources" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.builder.member
+
+  condition {
+    title      = "only-copies-of-sources"
+    expression = "resource.name.startsWith('projects/_/buckets/gcf-v2-sources-')"
+  }
 }
 
 resource "google_artifact_registry_repository_iam_member" "builder" {

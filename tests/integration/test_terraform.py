@@ -274,7 +274,7 @@ ALLOWED = {
         for name in ("dispatcher", "collector", "reference-sync", "token-refresher")
     ),
     ("builder", "logWriter", "project"),
-    ("builder", "objectViewer", "sources"),
+    ("builder", "objectViewer", "copies of sources"),
     ("builder", "writer", "functions"),
     ("agent pubsub", "publisher", "dead-letters"),
     *(("agent pubsub", "subscriber", name) for name in TOPOLOGY.subscriptions),
@@ -293,7 +293,6 @@ RESOURCE = {
     "google_secret_manager_secret_iam_member": "secret_id",
     "google_cloud_run_service_iam_member": "service",
     "google_service_account_iam_member": "service_account_id",
-    "google_storage_bucket_iam_member": "bucket",
     "google_artifact_registry_repository_iam_member": "repository",
     "google_project_iam_member": "project",
 }
@@ -310,6 +309,12 @@ def test_everybody_may_do_what_he_must_and_no_more(plan):
     assert {who_what(grant) for grant in grants} == ALLOWED
 
 
+CONDITIONS = {
+    "only-this-instance": "this database",
+    "only-copies-of-sources": "copies of sources",
+}
+
+
 def who_what(grant):
     values = grant["values"]
     member = values["member"].removeprefix("serviceAccount:")
@@ -318,9 +323,10 @@ def who_what(grant):
         who = f"agent {agent[1]}"
     what = values[RESOURCE[grant["type"]]]
     if grant["type"] == "google_project_iam_member":
-        what = "this database" if values["condition"] else "project"
+        condition = values["condition"]
+        what = CONDITIONS[condition[0]["title"]] if condition else "project"
     what = re.sub(r".*/serviceAccounts/([^@]+)@.*", r"\1", what)
-    what = what.rpartition("/")[2].removeprefix("demo-proj-pipeline-")
+    what = what.rpartition("/")[2]
     return who, values["role"].rpartition(".")[2], what
 
 
