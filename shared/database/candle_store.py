@@ -23,7 +23,7 @@ from shared.errors import StaleSeries
 from shared.messages import CollectRequest, Mode
 from shared.runs import NewRun
 from shared.series import Attempt, Counts, FollowUp, Harvest, Series
-from shared.sessions import DAY, KST, midnight
+from shared.sessions import DAY, midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -380,23 +380,25 @@ def _columns(candles: tuple[Candle, ...]) -> dict[str, str]:
     slower). All elements are numbers, instants and our own words: nothing to quote.
     """
     return {
-        "opened_at": _instants(candle.opened_at for candle in candles),
-        "open": _literal(str(candle.open) for candle in candles),
-        "high": _literal(str(candle.high) for candle in candles),
-        "low": _literal(str(candle.low) for candle in candles),
-        "close": _literal(str(candle.close) for candle in candles),
-        "volume": _literal(str(candle.volume) for candle in candles),
+        "opened_at": _instants([candle.opened_at for candle in candles]),
+        "open": _literal([str(candle.open) for candle in candles]),
+        "high": _literal([str(candle.high) for candle in candles]),
+        "low": _literal([str(candle.low) for candle in candles]),
+        "close": _literal([str(candle.close) for candle in candles]),
+        "volume": _literal([str(candle.volume) for candle in candles]),
         "turnover": _literal(
-            "NULL" if candle.turnover is None else str(candle.turnover)
-            for candle in candles
+            [
+                "NULL" if candle.turnover is None else str(candle.turnover)
+                for candle in candles
+            ]
         ),
-        "session": _literal(candle.session.value for candle in candles),
+        "session": _literal([candle.session.value for candle in candles]),
     }
 
 
 def _instants(instants: Iterable[datetime]) -> str:
-    return _literal(instant.astimezone(KST).isoformat() for instant in instants)
+    return _literal([instant.isoformat() for instant in instants])
 
 
-def _literal(elements: Iterable[str]) -> str:
+def _literal(elements: list[str]) -> str:
     return "{" + ",".join(elements) + "}"

@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import clock
-from shared.database.engine import new_engine
-from shared.settings import DatabaseSettings
 from tests import servers
 from tests.bench import cold_start, pipeline, report, slots, upsert
 
@@ -48,10 +46,8 @@ def measure_storing(found, runs):
     with servers.postgres(durable=True) as postgres:
         url = postgres.create("bench")
         servers.migrate(url)
-        engine = new_engine(DatabaseSettings(url=url, pool_size=2))
         say("storing candles")
-        found["upsert"] = upsert.measure(engine, runs)
-        engine.dispose()
+        found["upsert"] = upsert.measure(url, runs)
         say("request slots")
         found["slots"] = slots.measure(url)
 

@@ -7,13 +7,23 @@ from datetime import timedelta
 from io import StringIO
 from statistics import median
 
-from sqlalchemy import BigInteger, DateTime, Text, UniqueConstraint, select, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    select,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.candle_store import _upsert
+from shared.database.engine import new_engine
 from shared.series import Attempt, Harvest, Series
 from shared.sessions import KST
+from shared.settings import DatabaseSettings
 from tests.builders import a_request, day, kst
 
 PAGE = 900
@@ -149,12 +159,18 @@ WAYS = {
     "unnest upsert (ours)": (ours, PAGES),
     "raw COPY": (copy, PAGES),
     "ORM, look then add_all": (orm, 30),
-    "executemany": (executemany, 30),
+    "executemany": (executemany, 10),
 }
 
 
-def measure(engine, runs):
-    """Rows/s of every way, medians; one after the other in each run."""
+def measure(url, runs):
+    """Rows/s of every way, medians; one after the other in each run.
+
+    The usual ways have the usual engine, without what ours does to a connection.
+    """
+    engine = new_engine(DatabaseSettings(url=url, pool_size=2))
+    usual = create_engine(url.replace("postgresql:", "postgresql+pg8000:"))
+    engines = {orm: usual, executemany: usual}
     Base.metadata.create_all(engine)
     found = {name: [] for name in WAYS}
     again = []
@@ -164,7 +180,7 @@ def measure(engine, runs):
             work = list(pages(count))
             began = time.perf_counter()
             for page in work:
-                store(engine, page)
+                store(engines.get(store, engine), page)
             found[name].append(count * PAGE / (time.perf_counter() - began))
             if store is ours:
                 before = _now(engine)
@@ -173,6 +189,8 @@ def measure(engine, runs):
                     ours(engine, page, COVERED)
                 again.append(count * PAGE / (time.perf_counter() - began))
                 rewritten = _rewritten(engine, before)
+    for used in (engine, usual):
+        used.dispose()
     rates = {name: round(median(rates)) for name, rates in found.items()}
     return {
         "rows_per_second": rates,
