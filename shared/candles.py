@@ -83,10 +83,14 @@ class Candle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
-    """A row of the broker that is no candle: kept aside with its reason.
+    """A row of the broker that is no candle: quarantined with its reason.
 
-    ``raw`` is the row as the broker sent it, as JSON text.
+    ``raw`` is the row as the broker sent it, as JSON text. ``opened_at`` is where its
+    candle would open, None if the row does not tell. A ``spoilt`` row may come right
+    when it is requested again; one that has no place in the calendar will not.
     """
 
     reason: str
     raw: str
+    opened_at: datetime | None = None
+    spoilt: bool = True

@@ -1,0 +1,69 @@
+"""Pages of the broker's charts, as the pipeline sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from shared.candles import Candle, RejectedRow, Timeframe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartQuery:
+    """What a chain of pages is read for.
+
+    ``anchor`` (a day in Seoul) is the newest day that is read, and the day that
+    adjusted prices are relative to: a later corporate action is not in them.
+    """
+
+    stock_code: str
+    timeframe: Timeframe
+    anchor: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One answer of the broker: ``candles`` newest first, and the ``rejected`` rows.
+
+    ``cursor`` is where the next page begins, None where the broker says that there is
+    none. ``is_full`` tells that the page has as many rows as a page can have: one that
+    is full and says that it is the last is suspect.
+    """
+
+    candles: tuple[Candle, ...]
+    rejected: tuple[RejectedRow, ...] = ()
+    cursor: str | None = None
+    is_full: bool = False
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the broker served no row at all."""
+        return not self.candles and not self.rejected
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the broker says that it has nothing older."""
+        return self.cursor is None
+
+    @property
+    def newest(self) -> datetime | None:
+        """The instant of the newest candle."""
+        return max((candle.opened_at for candle in self.candles), default=None)
+
+    @property
+    def oldest(self) -> datetime | None:
+        """The instant of the oldest candle."""
+        return min((candle.opened_at for candle in self.candles), default=None)
+
+
+class RequestObserver(Protocol):
+    """Is told of every request to the broker, retries among them."""
+
+    def before_request(self) -> None:
+        """A request is about to wait for its slot; what this raises stops it."""
+
+    def request_sent(self) -> None:
+        """A request is on its way."""
