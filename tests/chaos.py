@@ -20,8 +20,8 @@ from shared.database.engine import new_engine
 from shared.errors import Busy, PermanentError, TransientError
 from shared.sessions import DAY
 from shared.settings import DatabaseSettings
-from tests import servers
-from tests.builders import day
+from tests.support import servers
+from tests.support.builders import day
 from tests.world import CALENDAR, World
 
 STARTS = {"5m": "2026-11-02", "30m": "2026-09-28", "60m": "2026-06-01"}

@@ -27,9 +27,9 @@ from infra.local.stack import PROJECT, Stack
 from shared.clock import clock
 from shared.database.engine import transaction
 from shared.errors import DatabaseUnavailable
-from tests import servers
-from tests.broker_rows import broker_rows
-from tests.pushes import push
+from tests.support import servers
+from tests.support.broker_rows import broker_rows
+from tests.support.pushes import push
 
 STOCKS = (
     "005930",

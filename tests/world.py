@@ -32,7 +32,7 @@ from shared.kiwoom.charts import CHARTS, KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, new_session
 from shared.messages import CollectRequest
 from shared.sessions import KST, Calendar
-from tests.builders import day, kst
+from tests.support.builders import day, kst
 
 CALENDAR = Calendar(market_sessions())
 MASTER = simulated()

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import clock
-from tests import servers
 from tests.bench import cold_start, pipeline, report, slots, upsert
+from tests.support import servers
 
 DOCS = servers.ROOT / "docs"
 

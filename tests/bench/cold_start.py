@@ -13,7 +13,7 @@ import requests
 
 from infra.local.processes import Child, free_port
 from infra.local.stack import ROOT
-from tests.pushes import body
+from tests.support.pushes import body
 
 EMPTY = """
 import functions_framework

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.database.engine import new_engine
 from shared.database.rate_slots import Queue, RateSlots
 from shared.settings import REQUESTS_PER_SECOND, DatabaseSettings
-from tests import servers
+from tests.support import servers
 
 PROCESSES = 8
 # Each keeps asking until the end: work waits all the time.

@@ -24,7 +24,7 @@ from shared.database.engine import new_engine
 from shared.series import Attempt, Harvest, Series
 from shared.sessions import KST
 from shared.settings import DatabaseSettings
-from tests.builders import a_request, day, kst
+from tests.support.builders import a_request, day, kst
 
 PAGE = 900
 COVERED = Series(covered_from=day("2020-01-01"), settled_through=day("2026-01-01"))

@@ -14,9 +14,9 @@ from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import clock
 from shared.database.engine import transaction
-from tests import servers
 from tests.chaos_processes import impatient
-from tests.pushes import push
+from tests.support import servers
+from tests.support.pushes import push
 
 SECONDS = 90
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from infra.local.stack import ROOT
 from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
-from tests import servers
+from tests.support import servers
 
 
 def children(marker):

@@ -14,8 +14,8 @@ from google.cloud import pubsub_v1
 from infra.local.broker.server import APP_KEY, SECRET_KEY
 from infra.local.stack import PROJECT
 from shared.messages import CollectRequest, TokenRequest
-from tests.broker_rows import broker_rows
 from tests.e2e.conftest import until
+from tests.support.broker_rows import broker_rows
 
 
 def stored_rows(pipeline, stock_code, timeframe):

@@ -14,7 +14,7 @@ from shared.database.engine import new_engine
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.settings import DatabaseSettings
-from tests import servers
+from tests.support import servers
 
 
 @pytest.fixture(scope="session")

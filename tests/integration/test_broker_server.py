@@ -16,8 +16,8 @@ from shared.errors import KiwoomRejected, KiwoomUnavailable, TokenRejected
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, new_session
-from tests.builders import CALENDAR, kst
-from tests.fakes import FakeMeter, FakeThrottle
+from tests.support.builders import CALENDAR, kst
+from tests.support.fakes import FakeMeter, FakeThrottle
 
 NOW = kst("2026-11-20 10:30")
 

@@ -12,7 +12,7 @@ from shared.errors import StaleSeries
 from shared.runs import NewRun
 from shared.series import Counts, Harvest, Series
 from shared.sessions import KST
-from tests.builders import CALENDAR, a_candle, a_request, day, kst
+from tests.support.builders import CALENDAR, a_candle, a_request, day, kst
 
 NOW = kst("2026-11-20 10:30")
 COVERED = Series(

@@ -16,8 +16,8 @@ from shared.errors import DatabaseUnavailable
 from shared.runs import NewRun
 from shared.series import Harvest, Series
 from shared.settings import DatabaseSettings
-from tests.builders import CALENDAR, a_candle, a_request, kst
-from tests.cloud_sql import INSTANCE, CloudSql, FakeCredentials
+from tests.support.builders import CALENDAR, a_candle, a_request, kst
+from tests.support.cloud_sql import INSTANCE, CloudSql, FakeCredentials
 
 USER = "collector@demo-proj.iam"
 # The connector leaves its event loop, and sockets that were cut, to the collector.

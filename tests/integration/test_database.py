@@ -14,7 +14,7 @@ from shared.database.stock_store import StockStore
 from shared.errors import ConfigError, DatabaseUnavailable
 from shared.sessions import MarketSession
 from shared.settings import DatabaseSettings
-from tests.builders import day
+from tests.support.builders import day
 
 
 def test_statements_are_sent_at_once(engine):

@@ -8,7 +8,7 @@ import pytest
 
 from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
-from tests.builders import day
+from tests.support.builders import day
 from tests.world import ALL, World
 
 START = {"5m": "2026-10-01", "30m": "2026-08-03", "60m": "2026-06-01"}

@@ -17,7 +17,7 @@ from shared.errors import (
     UnknownTask,
 )
 from shared.runs import NewRun
-from tests.builders import a_request, kst
+from tests.support.builders import a_request, kst
 
 NOW = kst("2026-11-20 10:30")
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
-from tests import servers
+from tests.support import servers
 
 WRITER, READER = "collector@demo.iam", "status@demo.iam"
 

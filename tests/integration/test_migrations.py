@@ -4,7 +4,7 @@ from sqlalchemy import inspect, text
 
 from shared.database.engine import new_engine
 from shared.settings import DatabaseSettings
-from tests import servers
+from tests.support import servers
 
 TABLES = {
     "stocks",

@@ -14,8 +14,8 @@ import requests
 
 from infra import package, topology
 from infra.local.processes import Child, free_port
-from tests import servers
-from tests.pushes import body
+from tests.support import servers
+from tests.support.pushes import body
 
 TOPOLOGY = topology.load()
 

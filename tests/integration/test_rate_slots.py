@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from shared.database.rate_slots import MARGIN, NoLimit, Queue, RateSlots
 from shared.errors import Busy
-from tests import servers
+from tests.support import servers
 
 INTERVAL = 0.25 * MARGIN
 LIVE = Queue(max_wait=60)

@@ -9,7 +9,7 @@ from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.sessions import MarketSession
 from shared.stocks import Stock
-from tests.builders import day
+from tests.support.builders import day
 from tests.world import World
 
 YEARS = "SELECT extract(year FROM session_date)::int, count(*) FROM market_sessions GROUP BY 1"

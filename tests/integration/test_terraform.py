@@ -16,7 +16,7 @@ import subprocess
 import pytest
 
 from infra import package, topology
-from tests import servers
+from tests.support import servers
 
 ROOT = servers.ROOT
 TERRAFORM = ROOT / "infra" / "terraform"

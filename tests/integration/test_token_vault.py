@@ -14,8 +14,8 @@ from shared.errors import (
 )
 from shared.settings import SecretSettings
 from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
-from tests.builders import kst
-from tests.fakes import TOKEN
+from tests.support.builders import kst
+from tests.support.fakes import TOKEN
 
 NOW = kst("2026-11-20 10:30")
 

@@ -9,8 +9,8 @@ from shared.candles import Timeframe
 from shared.errors import Busy, KiwoomUnavailable, NoCandles, UnknownStock
 from shared.messages import Mode
 from shared.series import Series
-from tests.builders import CALENDAR, a_candle, a_request, day, kst
-from tests.fakes import FakeLedger, FakePage, FakeSource, FakeStore
+from tests.support.builders import CALENDAR, a_candle, a_request, day, kst
+from tests.support.fakes import FakeLedger, FakePage, FakeSource, FakeStore
 
 NOW = kst("2026-11-20 10:30")
 DAYS = [

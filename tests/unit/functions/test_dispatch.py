@@ -9,7 +9,7 @@ from shared.candles import Timeframe
 from shared.errors import MalformedMessage, PublishFailed
 from shared.messages import CollectRequest
 from shared.runs import OpenedRun
-from tests.builders import CALENDAR, day, kst
+from tests.support.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:30")
 PUBLISHED = kst("2026-11-20 10:29:59")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from functions.collector.joint import compare
-from tests.builders import a_candle
+from tests.support.builders import a_candle
 
 DAYS = [f"2026-11-{n}" for n in (16, 17, 18, 19)]
 OURS = {

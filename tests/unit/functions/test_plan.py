@@ -5,7 +5,7 @@ import pytest
 from functions.collector.plan import Span, plan
 from shared.messages import Mode
 from shared.series import Series
-from tests.builders import CALENDAR, a_request, day, kst
+from tests.support.builders import CALENDAR, a_request, day, kst
 
 NOW = kst("2026-11-20 10:30")
 COVERED = Series(

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from functions.token_refresher.refresh import refresh
 from shared.messages import TokenRequest
-from tests.builders import kst
-from tests.fakes import TOKEN, FakeIssuer, FakeVault
+from tests.support.builders import kst
+from tests.support.fakes import TOKEN, FakeIssuer, FakeVault
 
 NOW = kst("2026-11-20 12:10")
 TICK = TokenRequest(reason="schedule")

@@ -11,7 +11,7 @@ from shared.errors import MalformedMessage, MasterRefused
 from shared.messages import ReferenceRequest
 from shared.sessions import MarketSession
 from shared.stocks import Market, Stock
-from tests.builders import day, kst
+from tests.support.builders import day, kst
 
 NOW = kst("2026-11-20 08:20")
 SHIPPED = Shipped(sessions=market_sessions, targets=target_stocks)

@@ -9,7 +9,7 @@ from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.charts import CALLS
 from infra.local.broker.market import CorporateAction, GeneratedDays, Market
 from infra.local.broker.master import simulated
-from tests.builders import CALENDAR, day, kst
+from tests.support.builders import CALENDAR, day, kst
 
 KEYS = {"app-key": "app-secret"}
 MASTER = simulated()

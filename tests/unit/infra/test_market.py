@@ -9,7 +9,7 @@ from infra.local.broker.market import (
     Market,
     RecordedDays,
 )
-from tests.builders import CALENDAR, day, kst
+from tests.support.builders import CALENDAR, day, kst
 
 HALTS = {"207940": (day("2026-10-12"), day("2026-10-16"))}
 CODES = {"005930", "207940"}

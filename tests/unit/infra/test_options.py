@@ -6,7 +6,7 @@ import pytest
 
 from infra.local.options import Options
 from shared.errors import ConfigError
-from tests.builders import kst
+from tests.support.builders import kst
 
 NOW = kst("2026-11-24 08:00")
 KEYS = {"KIWOOM_APP_KEY": "key", "KIWOOM_SECRET_KEY": "top-secret"}

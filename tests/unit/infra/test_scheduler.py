@@ -5,7 +5,7 @@ from threading import Event
 
 from infra.local import scheduler
 from infra.topology import load
-from tests.builders import kst
+from tests.support.builders import kst
 
 TOPOLOGY = load()
 

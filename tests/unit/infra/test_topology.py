@@ -13,7 +13,7 @@ from shared.candles import Timeframe
 from shared.kiwoom.client import CONNECT_SECONDS, READ_SECONDS
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
 from shared.settings import PubSubSettings, SecretSettings
-from tests.builders import kst
+from tests.support.builders import kst
 
 TOPOLOGY = load()
 STORE_SECONDS = 30

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from shared.candles import Timeframe
-from tests.builders import a_candle
+from tests.support.builders import a_candle
 
 
 def test_a_candle_of_one_trade_is_flat():

@@ -7,7 +7,7 @@ import pytest
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 from shared.messages import DEFAULT_DEPTH, CollectRequest, Mode, Period, Trigger
-from tests.builders import a_request, day
+from tests.support.builders import a_request, day
 
 
 def trigger(**fields):

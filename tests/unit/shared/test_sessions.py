@@ -4,7 +4,7 @@ import pytest
 
 from shared.candles import CandleSession, Timeframe
 from shared.sessions import Calendar, kst_date, week_of
-from tests.builders import CALENDAR, day, kst
+from tests.support.builders import CALENDAR, day, kst
 
 M5, M60, D1, W1 = (
     Timeframe.MINUTE_5,

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from shared.tokens import AccessToken, fingerprint
-from tests.builders import kst
-from tests.fakes import TOKEN
+from tests.support.builders import kst
+from tests.support.fakes import TOKEN
 
 
 def test_a_token_never_shows_itself():

@@ -8,8 +8,8 @@ from shared.errors import KiwoomRejected, KiwoomUnavailable, MalformedResponse
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.client import new_session
 from shared.tokens import fingerprint
-from tests.builders import kst
-from tests.fakes import FakeWire, refusal, reply
+from tests.support.builders import kst
+from tests.support.fakes import FakeWire, refusal, reply
 
 GOOD = {
     "expires_dt": "20261121083713",

@@ -9,8 +9,14 @@ from shared.candles import CandleSession, Timeframe
 from shared.errors import MalformedResponse
 from shared.kiwoom.charts import CHARTS, KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, new_session
-from tests.builders import CALENDAR, a_day_row, a_minute_row, day, kst
-from tests.fakes import FakeMeter, FakeThrottle, FakeTokens, FakeWire, rows_reply
+from tests.support.builders import CALENDAR, a_day_row, a_minute_row, day, kst
+from tests.support.fakes import (
+    FakeMeter,
+    FakeThrottle,
+    FakeTokens,
+    FakeWire,
+    rows_reply,
+)
 
 DAYS, WEEKS, MINUTES = (
     "stk_dt_pole_chart_qry",

@@ -14,7 +14,7 @@ from shared.errors import (
     UnknownStock,
 )
 from shared.kiwoom.client import PAGE_CAP, USER_AGENT, KiwoomClient, new_session
-from tests.fakes import (
+from tests.support.fakes import (
     TOKEN,
     FakeMeter,
     FakeThrottle,

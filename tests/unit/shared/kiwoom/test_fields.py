@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shared.kiwoom.fields import count, instant, price
-from tests.builders import kst
+from tests.support.builders import kst
 
 
 @pytest.mark.parametrize("text", ["70000", "+70000", "-70000", "--70000", "+-70000"])

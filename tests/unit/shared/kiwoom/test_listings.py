@@ -6,8 +6,14 @@ from shared.errors import MalformedResponse
 from shared.kiwoom.client import KiwoomClient, new_session
 from shared.kiwoom.listings import KiwoomStocks
 from shared.stocks import Market
-from tests.builders import day
-from tests.fakes import FakeMeter, FakeThrottle, FakeTokens, FakeWire, rows_reply
+from tests.support.builders import day
+from tests.support.fakes import (
+    FakeMeter,
+    FakeThrottle,
+    FakeTokens,
+    FakeWire,
+    rows_reply,
+)
 
 SAMSUNG = {
     "code": "005930",

@@ -17,7 +17,7 @@ from shared.errors import Busy, PipelineError
 from shared.series import Attempt, Counts, Harvest, Series
 from shared.sessions import DAY, KST, Calendar, midnight
 from shared.tokens import AccessToken
-from tests.builders import CALENDAR, kst
+from tests.support.builders import CALENDAR, kst
 
 if TYPE_CHECKING:
     from shared.candles import Candle, RejectedRow
