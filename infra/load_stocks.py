@@ -14,9 +14,8 @@ from shared.database.engine import new_engine
 from shared.database.stock_store import StockStore
 from shared.errors import PipelineError
 from shared.kiwoom.listings import stock_of
-from shared.messages import STOCK_CODE
 from shared.settings import DatabaseSettings
-from shared.stocks import Market
+from shared.stocks import STOCK_CODE, Market
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         )
         count = StockStore(new_engine(settings)).upsert_all(stocks)
     except (FileNotFoundError, PipelineError) as error:
-        print(f"not loaded: {error}", file=sys.stderr)  # noqa: T201 - a command
+        print(f"not loaded: {error}", file=sys.stderr)
         return 1
-    print(f"loaded {count} stocks")  # noqa: T201 - a command
+    print(f"loaded {count} stocks")
     return 0
 
 

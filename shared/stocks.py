@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import date
+
+STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
 
 
 class Market(StrEnum):

@@ -10,7 +10,7 @@ from functions.collector.joint import SAME, Basis, compare
 from functions.collector.plan import Plan, Span, last_day, plan
 from functions.collector.reading import Reading
 from shared.errors import Busy, NoCandles
-from shared.messages import Mode
+from shared.modes import Mode
 from shared.series import Attempt, Counts, Harvest, Rebase, Series, StagedPage
 from shared.sessions import DAY, kst_date, midnight
 

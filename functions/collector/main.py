@@ -19,7 +19,8 @@ from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.charts import KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, new_session
 from shared.logging import say, set_up
-from shared.messages import CollectRequest, Mode
+from shared.messages import CollectRequest
+from shared.modes import Mode
 from shared.settings import (
     ClockSettings,
     DatabaseSettings,

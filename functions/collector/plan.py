@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.candles import Timeframe
-from shared.messages import DEFAULT_DEPTH, CollectRequest, Mode
+from shared.messages import DEFAULT_DEPTH, CollectRequest
+from shared.modes import Mode
 from shared.sessions import DAY, Calendar, kst_date, midnight, week_of
 
 if TYPE_CHECKING:

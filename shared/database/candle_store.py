@@ -20,7 +20,8 @@ from shared.database.ledger import (
     run_id_of,
 )
 from shared.errors import StaleSeries
-from shared.messages import CollectRequest, Mode
+from shared.messages import CollectRequest
+from shared.modes import Mode
 from shared.runs import NewRun
 from shared.series import Attempt, Counts, FollowUp, Harvest, Series
 from shared.sessions import DAY, midnight

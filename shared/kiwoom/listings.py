@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import MalformedResponse
 from shared.kiwoom.fields import count, instant
-from shared.messages import STOCK_CODE
-from shared.stocks import Stock
+from shared.stocks import STOCK_CODE, Stock
 
 if TYPE_CHECKING:
     from datetime import date

@@ -7,7 +7,7 @@ guessed.
 """
 
 from shared.messages.collect_request import CollectRequest
-from shared.messages.fields import ALL_LISTED, STOCK_CODE, Mode, Period
+from shared.messages.fields import ALL_LISTED
 from shared.messages.reference_request import ReferenceRequest
 from shared.messages.token_request import TokenRequest
 from shared.messages.trigger import DEFAULT_DEPTH, Trigger
@@ -15,10 +15,7 @@ from shared.messages.trigger import DEFAULT_DEPTH, Trigger
 __all__ = [
     "ALL_LISTED",
     "DEFAULT_DEPTH",
-    "STOCK_CODE",
     "CollectRequest",
-    "Mode",
-    "Period",
     "ReferenceRequest",
     "TokenRequest",
     "Trigger",

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from shared.messages.fields import Fields, Mode
+from shared.messages.fields import Fields
+from shared.modes import Mode
 
 if TYPE_CHECKING:
     from datetime import date

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from calendar import monthrange
-from dataclasses import dataclass
-from datetime import date, time, timedelta
-from enum import StrEnum
-from typing import Any, Literal, Self
+from datetime import date, time
+from typing import Any, Literal
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
+from shared.modes import Mode
+from shared.periods import Period
+from shared.stocks import STOCK_CODE
 
-STOCK_CODE = re.compile(r"[0-9A-Z]{6}")
-LONGEST_PERIOD = {"d": 9999, "m": 800, "y": 70}
 ALL_LISTED: Literal["all"] = "all"
 
 # Other spellings that operators know from charts and from the broker's tools.
@@ -30,56 +28,15 @@ ALIASES = {
 }
 
 
-class Mode(StrEnum):
-    """What a run is for: to stay current, to fetch history, or to set it right.
-
-    A rebuild reads the joint anew, and the whole series where its prices moved. A
-    repair asks again for settled candles that are missing.
-    """
-
-    INCREMENTAL = "incremental"
-    BACKFILL = "backfill"
-    REBUILD = "rebuild"
-    REPAIR = "repair"
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A length of history such as ``30d``, ``6m`` or ``5y``."""
-
-    count: int
-    unit: str
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``30d``, ``6m`` or ``5y``.
-
-        Raises:
-            ValueError: If the text is none of these.
-        """
-        match = re.fullmatch(r"([1-9][0-9]{0,3})([dmy])", text)
-        if match is None or int(match[1]) > LONGEST_PERIOD[match[2]]:
-            message = f"{text!r} is not a period: write 30d, 6m or 5y"
-            raise ValueError(message)
-        return cls(int(match[1]), match[2])
-
-    def before(self, day: date) -> date:
-        """The day this long before ``day``; short months end where they end."""
-        if self.unit == "d":
-            return day - timedelta(days=self.count)
-        months = self.count * (12 if self.unit == "y" else 1)
-        index = day.year * 12 + day.month - 1 - months
-        year, month = divmod(index, 12)
-        month += 1
-        return date(year, month, min(day.day, monthrange(year, month)[1]))
-
-
 class Fields:
     """The fields of one JSON object; each is taken once, what is left is unknown."""
 
     def __init__(self, data: bytes) -> None:
         """Read an object of JSON; anything else is a ``MalformedMessage``."""
         field = "message"
+        if not data:
+            text = 'has no body; send a JSON object like {"timeframe":"5m"}'
+            raise MalformedMessage(field, text)
         try:
             fields = json.loads(data.decode(), object_pairs_hook=_once_each)
         except (ValueError, RecursionError) as error:
@@ -102,14 +59,14 @@ class Fields:
             raise MalformedMessage(name, f"unknown field; the known ones are {known}")
 
     def text(self, name: str) -> str:
-        """A text that is there."""
+        """A string that must be there."""
         value = self._take(name)
         if not isinstance(value, str) or not value:
-            raise MalformedMessage(name, "must be a text that is not empty")
+            raise MalformedMessage(name, "must be a non-empty string")
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        """A text, None if the field is not there."""
+        """A string, None if the field is not there."""
         return self.text(name) if name in self._fields else self._take(name)
 
     def timeframe(self, name: str) -> Timeframe:
@@ -252,5 +209,5 @@ def _timeframe(name: str, value: object) -> Timeframe:
 def _stock_code(name: str, value: object) -> str:
     if isinstance(value, str) and STOCK_CODE.fullmatch(value):
         return value
-    text = f"{value!r} is not a stock code; write six digits or capitals as a text"
+    text = f"{value!r} is not a stock code; write six digits or capitals as a string"
     raise MalformedMessage(name, f'{text}, such as "005930"')

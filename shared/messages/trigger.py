@@ -8,7 +8,9 @@ from typing import Literal, Self
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.messages.fields import Fields, Mode, Period
+from shared.messages.fields import Fields
+from shared.modes import Mode
+from shared.periods import Period
 
 EXCHANGE_OPENED = date(1956, 3, 3)
 

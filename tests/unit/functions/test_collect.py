@@ -7,7 +7,7 @@ import pytest
 from functions.collector.collect import collect
 from shared.candles import Timeframe
 from shared.errors import Busy, KiwoomUnavailable, NoCandles, UnknownStock
-from shared.messages import Mode
+from shared.modes import Mode
 from shared.series import Series
 from tests.support.builders import CALENDAR, a_candle, a_request, day, kst
 from tests.support.fakes import FakeLedger, FakePage, FakeSource, FakeStore

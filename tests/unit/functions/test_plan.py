@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from functions.collector.plan import Span, plan
-from shared.messages import Mode
+from shared.modes import Mode
 from shared.series import Series
 from tests.support.builders import CALENDAR, a_request, day, kst
 

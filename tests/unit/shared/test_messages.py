@@ -6,7 +6,9 @@ import pytest
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.messages import DEFAULT_DEPTH, CollectRequest, Mode, Period, Trigger
+from shared.messages import DEFAULT_DEPTH, CollectRequest, Trigger
+from shared.modes import Mode
+from shared.periods import Period
 from tests.support.builders import a_request, day
 
 
