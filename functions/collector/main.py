@@ -13,7 +13,7 @@ from shared.clock import Clock, clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger
-from shared.database.rate_slots import Queue, new_throttle
+from shared.database.rate_slots import WaitPolicy, new_throttle
 from shared.database.session_store import SessionStore
 from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.charts import KiwoomCandles
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from shared.series import FollowUp
 
 # Live work waits for its slot; a backfill gives way to it and comes back.
-LIVE = Queue(max_wait=60)
-BACKFILL = Queue(max_wait=10, yields=True)
-QUEUES = {
+LIVE = WaitPolicy(max_wait=60)
+BACKFILL = WaitPolicy(max_wait=10, gives_way=True)
+WAIT_POLICIES = {
     Mode.INCREMENTAL: LIVE,
     Mode.REBUILD: LIVE,
     Mode.BACKFILL: BACKFILL,
@@ -83,7 +83,7 @@ def wire() -> Collector:
     http = new_session(database.pool_size)
 
     def source(mode: Mode) -> KiwoomCandles:
-        throttle = new_throttle(engine, kiwoom.requests_per_second, QUEUES[mode])
+        throttle = new_throttle(engine, kiwoom.requests_per_second, WAIT_POLICIES[mode])
         client = KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
         return KiwoomCandles(client)
 

@@ -13,7 +13,7 @@ from functions.reference_sync.reference_data import market_sessions, target_stoc
 from functions.reference_sync.sync import Shipped, sync
 from shared.clock import Clock, clock
 from shared.database.engine import new_engine
-from shared.database.rate_slots import Queue, new_throttle
+from shared.database.rate_slots import WaitPolicy, new_throttle
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.delivery import Delivery, Outbox, answered, once
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from shared.stocks import Market, Stock
 
-QUEUE = Queue(max_wait=30)
+WAIT_POLICY = WaitPolicy(max_wait=30)
 SHIPPED = Shipped(sessions=market_sessions, targets=target_stocks)
 
 
@@ -70,7 +70,7 @@ def wire() -> ReferenceSync:
     secrets = SecretSettings.from_env()
     vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
     kiwoom = KiwoomSettings.from_env()
-    throttle = new_throttle(engine, kiwoom.requests_per_second, QUEUE)
+    throttle = new_throttle(engine, kiwoom.requests_per_second, WAIT_POLICY)
     tokens = CachedToken(vault, now)
     client = KiwoomClient(new_session(), kiwoom.base_url, tokens, throttle, time.sleep)
     return ReferenceSync(

@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 RESERVE = text("""
     INSERT INTO rate_slots AS slot (app_key_id, api_id, next_free_at, live_until)
     VALUES (:app_key_id, :api_id, clock_timestamp() + make_interval(secs => :interval),
-            CASE WHEN NOT :yields THEN clock_timestamp() END)
+            CASE WHEN NOT :gives_way THEN clock_timestamp() END)
     ON CONFLICT (app_key_id, api_id) DO UPDATE
     SET next_free_at = greatest(slot.next_free_at, clock_timestamp())
                        + make_interval(
                            secs => :interval * greatest(1, slot.slowdown - :recovery)),
-        live_until = CASE WHEN :yields THEN slot.live_until
+        live_until = CASE WHEN :gives_way THEN slot.live_until
                      ELSE greatest(slot.next_free_at, clock_timestamp()) END,
         slowdown = greatest(1, slot.slowdown - :recovery)
     WHERE slot.next_free_at < clock_timestamp() + make_interval(secs => :max_wait)
-      AND NOT (:yields AND coalesce(slot.live_until > clock_timestamp(), false))
+      AND NOT (:gives_way AND coalesce(slot.live_until > clock_timestamp(), false))
     RETURNING greatest(0, extract(epoch FROM
         next_free_at - make_interval(secs => :interval * slowdown) - clock_timestamp()
     ))::float8 AS seconds, slowed_at
@@ -64,11 +64,11 @@ RECOVERY = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
+class WaitPolicy:
     """How long a request may wait, and whether it gives way to live work."""
 
     max_wait: float
-    yields: bool = False
+    gives_way: bool = False
 
 
 class RateSlots:
@@ -78,17 +78,17 @@ class RateSlots:
         self,
         engine: Engine,
         requests_per_second: float,
-        queue: Queue,
+        wait_policy: WaitPolicy,
         sleep: Callable[[float], None],
     ) -> None:
-        """Wait in ``queue`` for a slot, with ``sleep``."""
+        """Wait for a slot as ``wait_policy`` allows, with ``sleep``."""
         self._engine = engine
-        self._queue = queue
+        self._wait_policy = wait_policy
         self._sleep = sleep
         self._terms = {
             "interval": MARGIN / requests_per_second,
-            "max_wait": queue.max_wait,
-            "yields": queue.yields,
+            "max_wait": wait_policy.max_wait,
+            "gives_way": wait_policy.gives_way,
             "recovery": RECOVERY,
         }
 
@@ -99,7 +99,7 @@ class RateSlots:
         void meanwhile is reserved anew.
 
         Raises:
-            Busy: If the queue is longer than may be waited, or live work is in it.
+            Busy: If the wait would be too long, or live requests are waiting.
         """
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         while True:
@@ -120,9 +120,11 @@ class RateSlots:
         with transaction(self._engine) as connection:
             found = connection.execute(RESERVE, slot | self._terms).first()
         if found is None:
-            longest = f"more than {self._queue.max_wait:.0f} s of {slot['api_id']}"
-            yields = " or live ones" if self._queue.yields else ""
-            message = f"{longest} requests{yields} wait"
+            longest = (
+                f"more than {self._wait_policy.max_wait:.0f} s of {slot['api_id']}"
+            )
+            live = " or live ones" if self._wait_policy.gives_way else ""
+            message = f"{longest} requests{live} wait"
             raise Busy(message)
         return found.seconds, found.slowed_at
 
@@ -135,12 +137,12 @@ class RateSlots:
 
 
 def new_throttle(
-    engine: Engine, requests_per_second: float | None, queue: Queue
+    engine: Engine, requests_per_second: float | None, wait_policy: WaitPolicy
 ) -> RateSlots | NoLimit:
     """Slots at this pace; None is a broker without a limit."""
     if requests_per_second is None:
         return NoLimit()
-    return RateSlots(engine, requests_per_second, queue, time.sleep)
+    return RateSlots(engine, requests_per_second, wait_policy, time.sleep)
 
 
 class NoLimit:

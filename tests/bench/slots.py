@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.database.engine import new_engine
-from shared.database.rate_slots import Queue, RateSlots
+from shared.database.rate_slots import RateSlots, WaitPolicy
 from shared.settings import REQUESTS_PER_SECOND, DatabaseSettings
 from tests.support import servers
 
@@ -18,12 +18,12 @@ PROCESSES = 8
 WORKER = """
 import json, sys, time
 from shared.database.engine import new_engine
-from shared.database.rate_slots import Queue, RateSlots
+from shared.database.rate_slots import WaitPolicy, RateSlots
 from shared.settings import DatabaseSettings
 
 url, rate, until = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 engine = new_engine(DatabaseSettings(url=url))
-slots = RateSlots(engine, rate, Queue(max_wait=60), time.sleep)
+slots = RateSlots(engine, rate, WaitPolicy(max_wait=60), time.sleep)
 sent = []
 while time.time() < until:
     slots.wait("bench", "ka10080")
@@ -35,7 +35,7 @@ print(json.dumps(sent))
 def throughput(url, seconds=3.0):
     """Slots/s where nobody has to wait: eight threads on eight connections."""
     engine = new_engine(DatabaseSettings(url=url, pool_size=PROCESSES))
-    slots = RateSlots(engine, 1e6, Queue(max_wait=60), lambda _: None)
+    slots = RateSlots(engine, 1e6, WaitPolicy(max_wait=60), lambda _: None)
     deadline = time.perf_counter() + seconds
 
     def work(_):

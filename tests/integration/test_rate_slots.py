@@ -8,15 +8,15 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import text
 
-from shared.database.rate_slots import MARGIN, NoLimit, Queue, RateSlots
+from shared.database.rate_slots import MARGIN, NoLimit, RateSlots, WaitPolicy
 from shared.errors import Busy
 from tests.support import servers
 
 INTERVAL = 0.25 * MARGIN
-LIVE = Queue(max_wait=60)
+LIVE = WaitPolicy(max_wait=60)
 
 
-def slots(engine, *, per_second=4.0, queue=LIVE, asleep=None):
+def slots(engine, *, per_second=4.0, wait_policy=LIVE, asleep=None):
     waits = []
 
     def sleep(seconds):
@@ -24,7 +24,7 @@ def slots(engine, *, per_second=4.0, queue=LIVE, asleep=None):
         if asleep:
             asleep()
 
-    return RateSlots(engine, per_second, queue, sleep), waits
+    return RateSlots(engine, per_second, wait_policy, sleep), waits
 
 
 def test_slots_follow_each_other_at_the_pace(engine):
@@ -55,7 +55,7 @@ def test_every_call_and_every_key_has_its_own_clock(engine):
 
 
 def test_a_queue_that_is_too_long_is_busy(engine):
-    clock, waits = slots(engine, queue=Queue(max_wait=0.6))
+    clock, waits = slots(engine, wait_policy=WaitPolicy(max_wait=0.6))
 
     for _ in range(3):
         clock.wait("key", "ka10081")
@@ -67,7 +67,7 @@ def test_a_queue_that_is_too_long_is_busy(engine):
 
 def test_a_backfill_gives_way_as_soon_as_live_work_waits(engine):
     live, _ = slots(engine)
-    backfill, waits = slots(engine, queue=Queue(max_wait=10, yields=True))
+    backfill, waits = slots(engine, wait_policy=WaitPolicy(max_wait=10, gives_way=True))
     backfill.wait("key", "ka10080")
     backfill.wait("key", "ka10080")
 
@@ -104,7 +104,7 @@ def test_429s_of_the_same_second_count_once(engine):
 
 
 def test_the_pace_recovers_slowly(engine):
-    clock, _ = slots(engine, per_second=1000, queue=Queue(max_wait=600))
+    clock, _ = slots(engine, per_second=1000, wait_policy=WaitPolicy(max_wait=600))
     clock.wait("key", "ka10081")
     clock.slow_down("key", "ka10081")
 
@@ -142,11 +142,11 @@ def test_a_slot_that_was_reserved_before_a_429_is_void(engine):
 PROCESS = """
 import sys
 from shared.database.engine import new_engine
-from shared.database.rate_slots import Queue, RateSlots
+from shared.database.rate_slots import WaitPolicy, RateSlots
 from shared.settings import DatabaseSettings
 
 clock = RateSlots(new_engine(DatabaseSettings(url=sys.argv[1])), 4.0,
-                  Queue(max_wait=600), lambda seconds: None)
+                  WaitPolicy(max_wait=600), lambda seconds: None)
 for _ in range(25):
     clock.wait("key", "ka10081")
 """
