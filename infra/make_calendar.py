@@ -14,7 +14,7 @@ import exchange_calendars
 import pandas as pd
 
 from functions.reference_sync.reference_data import CALENDAR
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.sessions import CLOSES, DAY, KST, OPENS, SATURDAY, kst_date
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _opens(exchange: Any, day: date) -> time:  # noqa: ANN401 - the package has 
 
 def main(path: Path = CALENDAR) -> int:
     """Write the table for last year, this year and next year."""
-    year = kst_date(clock()()).year
+    year = kst_date(new_clock()()).year
     table = generate(year - 1, year + 1)
     path.write_text(
         json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 Clock = Callable[[], datetime]
 
 
-def clock(offset: timedelta = timedelta()) -> Clock:
+def new_clock(offset: timedelta = timedelta()) -> Clock:
     """Return a clock that runs ``offset`` ahead of the system's, in UTC.
 
     The offset lets a whole local stack live at another market instant; in the cloud

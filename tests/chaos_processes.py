@@ -24,7 +24,7 @@ from sqlalchemy import text
 from infra import dead_letters, topology
 from infra.local.options import Options
 from infra.local.stack import PROJECT, Stack
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.database.engine import transaction
 from shared.errors import DatabaseUnavailable
 from tests.support import servers
@@ -242,7 +242,9 @@ def impatient(seconds=1):
 def a_stack():
     """A stack on the evening of a day that has settled: nothing moves any more."""
     settings = Options.from_env(
-        {"RATE": "off", "NOW": "2026-11-20T21:30"}, clock()(), servers.ROOT / "no.env"
+        {"RATE": "off", "NOW": "2026-11-20T21:30"},
+        new_clock()(),
+        servers.ROOT / "no.env",
     )
     before = os.environ.pop("PUBSUB_EMULATOR_HOST", None)
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from functions.collector.collect import collect
-from shared.clock import Clock, clock
+from shared.clock import Clock, new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger
@@ -75,10 +75,10 @@ def wire() -> Collector:
     topics = PubSubSettings.from_env()
     database = DatabaseSettings.from_env()
     engine = new_engine(database)
-    now = clock(ClockSettings.from_env().offset)
+    clock = new_clock(ClockSettings.from_env().offset)
     secrets = SecretSettings.from_env()
     vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
-    tokens = CachedToken(vault, now)
+    tokens = CachedToken(vault, clock)
     kiwoom = KiwoomSettings.from_env()
     http = new_session(database.pool_size)
 
@@ -93,7 +93,7 @@ def wire() -> Collector:
         store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
         outbox=Outbox(topics),
         topics=topics,
-        clock=now,
+        clock=clock,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
-from shared.clock import Clock, clock
+from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger, run_id_of
 from shared.database.session_store import SessionStore
@@ -61,7 +61,7 @@ def wire() -> Dispatcher:
         publisher=new_publisher(topics.project),
         topics=topics,
         outbox=Outbox(topics),
-        clock=clock(ClockSettings.from_env().offset),
+        clock=new_clock(ClockSettings.from_env().offset),
     )
 
 

@@ -11,7 +11,7 @@ import functions_framework
 
 from functions.reference_sync.reference_data import market_sessions, target_stocks
 from functions.reference_sync.sync import Shipped, sync
-from shared.clock import Clock, clock
+from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.rate_slots import WaitPolicy, new_throttle
 from shared.database.session_store import SessionStore
@@ -66,19 +66,19 @@ def wire() -> ReferenceSync:
     """Build everything, at the first message."""
     set_up(LogSettings.from_env())
     engine = new_engine(DatabaseSettings.from_env())
-    now = clock(ClockSettings.from_env().offset)
+    clock = new_clock(ClockSettings.from_env().offset)
     secrets = SecretSettings.from_env()
     vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
     kiwoom = KiwoomSettings.from_env()
     throttle = new_throttle(engine, kiwoom.requests_per_second, WAIT_POLICY)
-    tokens = CachedToken(vault, now)
+    tokens = CachedToken(vault, clock)
     client = KiwoomClient(new_session(), kiwoom.base_url, tokens, throttle, time.sleep)
     return ReferenceSync(
         master=KiwoomStocks(client),
         sessions=SessionStore(engine, time.monotonic),
         stocks=StockStore(engine),
         outbox=Outbox(PubSubSettings.from_env()),
-        clock=now,
+        clock=clock,
     )
 
 

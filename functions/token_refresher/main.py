@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from functions.token_refresher.refresh import refresh
-from shared.clock import Clock, clock
+from shared.clock import Clock, new_clock
 from shared.delivery import Delivery, Outbox, answered, once
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.client import new_session
@@ -60,7 +60,7 @@ def wire() -> Refresher:
         issuer=TokenIssuer(new_session(), KiwoomSettings.from_env().base_url),
         vault=TokenVault(secrets, names.token),
         outbox=Outbox(PubSubSettings.from_env()),
-        clock=clock(ClockSettings.from_env().offset),
+        clock=new_clock(ClockSettings.from_env().offset),
     )
 
 

@@ -23,7 +23,7 @@ from infra.local.options import Options
 from infra.local.processes import StartFailed
 from infra.local.stack import PROJECT, ROOT, Stack, remove_quietly
 from shared.candles import Timeframe
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.errors import ConfigError
 from shared.settings import REQUESTS_PER_SECOND, SecretSettings
 from shared.token_vault import Secrets, TokenVault, new_client
@@ -50,7 +50,7 @@ def main() -> int:
     """Run the stack; return the exit status."""
     _stop_on_signals()
     try:
-        options = Options.from_env(os.environ, clock()(), ROOT / ".env")
+        options = Options.from_env(os.environ, new_clock()(), ROOT / ".env")
         with _alone(), Stack(options, DIRECTORY, say=_step) as stack, _announced(stack):
             return _collect_once(stack) if options.once else _live(stack)
     except Interrupted:
@@ -128,7 +128,7 @@ def _wait_for_token(stack: Stack) -> None:
     names = SecretSettings(project=PROJECT, emulator_host=stack.secrets.host)
     vault = TokenVault(Secrets(new_client(names), PROJECT), names.token)
     deadline = time.monotonic() + TOKEN_SECONDS
-    while vault.kept() is None:
+    while vault.stored() is None:
         refused = _last_error(stack.logs / "token_refresher.log")
         if refused or time.monotonic() > deadline:
             message = f"no access token: {refused or 'the broker does not answer'}"

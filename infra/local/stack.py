@@ -24,7 +24,7 @@ from infra.local.postgres import Postgres
 from infra.local.processes import Child, StartFailed, free_port
 from infra.local.relay import Relay
 from infra.local.secret_manager import SecretManager
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.database.engine import new_engine
 from shared.database.ledger import run_id_of
 from shared.database.session_store import SessionStore
@@ -69,7 +69,7 @@ class Stack:
         """
         self.options = options
         self.topology = pipeline or topology.load()
-        self.clock = clock(options.clock_offset)
+        self.clock = new_clock(options.clock_offset)
         self.logs = directory / "logs"
         self.secrets = SecretManager(PROJECT)
         self.functions: dict[str, Child] = {}

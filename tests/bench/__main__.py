@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from infra.local.options import Options
 from infra.local.stack import Stack
-from shared.clock import clock
+from shared.clock import new_clock
 from tests.bench import cold_start, pipeline, report, slots, upsert
 from tests.support import servers
 
@@ -89,7 +89,7 @@ class a_stack:  # noqa: N801 - reads as the thing that it gives
 
     def __init__(self, **environ):
         now = {"NOW": "2026-11-20T21:30"} | environ
-        self.options = Options.from_env(now, clock()(), servers.ROOT / "no.env")
+        self.options = Options.from_env(now, new_clock()(), servers.ROOT / "no.env")
 
     def __enter__(self):
         os.environ.pop("PUBSUB_EMULATOR_HOST", None)

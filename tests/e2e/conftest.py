@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from infra.local.options import Options
 from infra.local.stack import Stack
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.database.engine import transaction
 from tests.chaos_processes import impatient
 from tests.support import servers
@@ -79,7 +79,7 @@ def until(condition, what):
 
 def options(**environ):
     """What ``make dev`` would read, without anybody's .env."""
-    return Options.from_env(environ, clock()(), servers.ROOT / "no.env")
+    return Options.from_env(environ, new_clock()(), servers.ROOT / "no.env")
 
 
 @pytest.fixture(scope="module")

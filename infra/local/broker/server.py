@@ -23,7 +23,7 @@ from infra.local.broker.market import (
     Market,
     RecordedDays,
 )
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.sessions import Calendar
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="a folder of real daily data")
     options = parser.parse_args(arguments)
 
-    now = clock(timedelta(seconds=options.clock_offset))
+    now = new_clock(timedelta(seconds=options.clock_offset))
     calendar = Calendar(market_sessions())
     source: DaySource
     if options.data:
