@@ -11,21 +11,22 @@
     │   ├── NoCandles           a listed stock for which the broker has nothing
     │   ├── KiwoomRejected      the broker said no
     │   ├── MalformedResponse   the broker said something we cannot read
-    │   ├── MasterRefused       a stock list that cannot be true
+    │   ├── StockListRejected   a stock list that cannot be true
     │   ├── SecretUnavailable   a secret is missing, disabled or destroyed
-    │   └── AttemptsExhausted   a transient error, once too often
-    └── TransientError          waiting helps: the message is delivered again
-        ├── KiwoomUnavailable   no answer, a server error, or no JSON
-        ├── RateLimited         the broker counted too many requests
-        ├── StaleSeries         somebody else wrote the series meanwhile
-        ├── PublishFailed       Pub/Sub did not take the messages
-        └── Postponed           no fault of the task: the try is not counted
-            ├── TokenRejected       the broker no longer accepts the token
-            ├── TokenMissing        no token was issued yet
-            ├── VaultUnavailable    Secret Manager did not answer
-            ├── DatabaseUnavailable PostgreSQL cannot be reached
-            └── Busy                somebody else is at it, or the queue for a
-                                    request slot is too long
+    │   └── AttemptsExhausted   a transient error on the last attempt
+    ├── TransientError          waiting helps: the message is delivered again
+    │   ├── KiwoomUnavailable   no answer, a server error, or no JSON
+    │   ├── RateLimited         the broker counted too many requests
+    │   ├── StaleSeries         another attempt wrote the series meanwhile
+    │   ├── PublishFailed       Pub/Sub did not take the messages
+    │   └── Postponed           no fault of the task: not counted as an attempt
+    │       ├── TokenRejected       the broker no longer accepts the token
+    │       ├── TokenMissing        no token was issued yet
+    │       ├── VaultUnavailable    Secret Manager did not answer
+    │       ├── DatabaseUnavailable PostgreSQL cannot be reached
+    │       └── Busy                another attempt is at the series, or the wait
+    │                               for a request slot is too long
+    └── Unforeseen              a mistake of ours: the log has the traceback
 
 No message of these errors ever holds a key, a secret or a token: the Functions
 Framework sends the text of an exception back to the caller.
@@ -33,36 +34,43 @@ Framework sends the text of an exception back to the caller.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from shared.plain_text import sendable
 
 
 class PipelineError(Exception):
-    """Any failure the pipeline foresees; ``code`` is what the ledger keeps."""
+    """Any failure the pipeline raises.
 
-    code: ClassVar[str] = "pipeline_error"
+    ``error_code`` is its short, stable name: the ledger stores it, and dead letters are
+    grouped by it. ``remedy`` is what an operator does about it.
+    """
 
-    @property
-    def error_code(self) -> str:
-        """The short, stable name under which dead letters are grouped."""
-        return self.code
+    error_code: str = "pipeline_error"
+    remedy: str = "read the reason"
+
+    def __str__(self) -> str:
+        """The message; what it quotes is made safe to publish, log and store."""
+        return sendable(super().__str__())
 
 
 class ConfigError(PipelineError):
     """Variables are missing or wrong; the text names every one of them at once."""
 
-    code = "config"
+    error_code = "config"
+    remedy = "set the variables that the reason names, and deploy again"
 
 
 class PermanentError(PipelineError):
     """Waiting cannot help: the message goes to the dead letters at once."""
 
-    code = "permanent"
+    error_code = "permanent"
+    remedy = "read the reason"
 
 
 class MalformedMessage(PermanentError):
     """A message has a field that cannot be accepted; the text says the remedy."""
 
-    code = "malformed_message"
+    error_code = "malformed_message"
+    remedy = "publish it again with the field corrected"
 
     def __init__(self, field: str, problem: str) -> None:
         """Name the ``field`` and the ``problem`` with its remedy."""
@@ -73,25 +81,29 @@ class MalformedMessage(PermanentError):
 class UnknownTask(PermanentError):
     """A collect request whose task is not in the ledger."""
 
-    code = "unknown_task"
+    error_code = "unknown_task"
+    remedy = "publish a trigger instead of a request"
 
 
 class UnknownStock(PermanentError):
     """The broker does not know the stock code (1902, 1903)."""
 
-    code = "unknown_stock"
+    error_code = "unknown_stock"
+    remedy = "correct the stock code"
 
 
 class NoCandles(PermanentError):
     """The broker has no candle at all where some were due."""
 
-    code = "no_candles"
+    error_code = "no_candles"
+    remedy = "see whether the stock was delisted"
 
 
 class KiwoomRejected(PermanentError):
     """The broker refused the request for a reason that repeating will not change."""
 
-    code = "kiwoom_rejected"
+    error_code = "kiwoom_rejected"
+    remedy = "look the broker's code up, and read the reason"
 
     def __init__(
         self, api_id: str, broker_code: str, message: str, remedy: str = ""
@@ -100,29 +112,29 @@ class KiwoomRejected(PermanentError):
         text = f"{api_id}: the broker refused with {broker_code}: {message}"
         super().__init__(f"{text}; {remedy}" if remedy else text)
         self.broker_code = broker_code
-
-    @property
-    def error_code(self) -> str:
-        """``kiwoom_1511`` and the like: the broker's code is what tells them apart."""
-        return f"kiwoom_{self.broker_code}"
+        # ``kiwoom_1511`` and the like: the broker's code is what tells them apart.
+        self.error_code = f"kiwoom_{broker_code}"
 
 
 class MalformedResponse(PermanentError):
     """The broker answered something that breaks its own contract."""
 
-    code = "malformed_response"
+    error_code = "malformed_response"
+    remedy = "read the reason; the broker may have changed its answers"
 
 
-class MasterRefused(PermanentError):
+class StockListRejected(PermanentError):
     """The broker's stock list is empty or shrank too much; the old one is kept."""
 
-    code = "master_refused"
+    error_code = "stock_list_rejected"
+    remedy = "none if it happens once; if it stays, compare the broker's list"
 
 
 class SecretUnavailable(PermanentError):
     """A secret has no version that can be read; the text has the command to add one."""
 
-    code = "secret_unavailable"
+    error_code = "secret_unavailable"
+    remedy = "add a version of the secret; the reason has the command"
 
 
 class AttemptsExhausted(PermanentError):
@@ -131,54 +143,57 @@ class AttemptsExhausted(PermanentError):
     def __init__(self, error: PipelineError, attempts: int) -> None:
         """Keep the last ``error`` of so many ``attempts``."""
         super().__init__(f"failed {attempts} times, at last: {error}")
-        self._last = error
-
-    @property
-    def error_code(self) -> str:
-        """The code of the last error."""
-        return self._last.error_code
+        self.error_code = error.error_code
+        self.remedy = error.remedy
 
 
 class TransientError(PipelineError):
     """Waiting helps: the message is delivered again."""
 
-    code = "transient"
+    error_code = "transient"
+    remedy = "none: the message is delivered again"
 
 
 class KiwoomUnavailable(TransientError):
     """No answer in time, a broken connection, a server error, or no JSON."""
 
-    code = "kiwoom_unavailable"
+    error_code = "kiwoom_unavailable"
+    remedy = "none: it is retried; if it stays, see whether the broker is down"
 
 
 class RateLimited(TransientError):
     """The broker answered that too many requests were made (1700, 1701, 1702)."""
 
-    code = "rate_limited"
+    error_code = "rate_limited"
+    remedy = "none: the pace goes down for all instances and recovers"
 
 
 class PublishFailed(TransientError):
     """Pub/Sub did not take the messages; none of the batch may be relied on."""
 
-    code = "publish_failed"
+    error_code = "publish_failed"
+    remedy = "none: it is retried; if it stays, check topics and permissions"
 
 
 class StaleSeries(TransientError):
     """The series changed between planning and storing; plan again."""
 
-    code = "stale_series"
+    error_code = "stale_series"
+    remedy = "none: the next attempt plans again"
 
 
 class Postponed(TransientError):
-    """No fault of the task: it is tried again, and this try is not counted."""
+    """No fault of the task: this attempt is not counted."""
 
-    code = "postponed"
+    error_code = "postponed"
+    remedy = "none: the message is delivered again"
 
 
 class TokenRejected(Postponed):
     """The broker does not accept the access token (8003, 8005, 8103)."""
 
-    code = "token_rejected"
+    error_code = "token_rejected"
+    remedy = "none: another token is requested; if it stays, see token_refresher"
 
     def __init__(self, message: str, version: str | None = None) -> None:
         """Keep the ``version`` under which the vault has the token."""
@@ -189,22 +204,37 @@ class TokenRejected(Postponed):
 class TokenMissing(Postponed):
     """No token was issued yet; the token refresher will store one."""
 
-    code = "token_missing"
+    error_code = "token_missing"
+    remedy = "none: a token is requested; if it stays, see token_refresher"
 
 
 class VaultUnavailable(Postponed):
     """Secret Manager did not answer."""
 
-    code = "vault_unavailable"
+    error_code = "vault_unavailable"
+    remedy = "none: it is retried; if it stays, check Secret Manager"
 
 
 class DatabaseUnavailable(Postponed):
     """PostgreSQL did not answer or broke the connection."""
 
-    code = "database_unavailable"
+    error_code = "database_unavailable"
+    remedy = "none: it is retried; if it stays, check PostgreSQL"
 
 
 class Busy(Postponed):
     """Come back later (HTTP 429): nothing went wrong at all."""
 
-    code = "busy"
+    error_code = "busy"
+    remedy = "none: the message is delivered again"
+
+
+class Unforeseen(PipelineError):
+    """A mistake of ours, known by the ``kind`` of exception alone."""
+
+    error_code = "unforeseen"
+    remedy = "the log has the traceback"
+
+    def __init__(self, kind: str) -> None:
+        """Name the ``kind`` of exception; its text may hold anything."""
+        super().__init__(kind)

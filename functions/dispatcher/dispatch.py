@@ -13,15 +13,15 @@ from shared.runs import NewRun
 from shared.sessions import kst_date
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
     from shared.runs import OpenedRun
     from shared.sessions import Calendar
 
 
-# What was settled in the evening is asked for until the next noon at the latest: a
-# series that is behind after that is in nobody's hands.
+# What was settled in the evening is requested until the next noon at the latest: a
+# series that is stale after that will not catch up by itself.
 GRACE = timedelta(hours=18)
 
 
@@ -44,18 +44,11 @@ class RunLedger(Protocol):
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are published."""
 
-    def stranded(self) -> dict[str, list[bytes]]:
-        """Runs that were written down but never sent out, with their requests."""
+    def unpublished_runs(self) -> dict[str, list[bytes]]:
+        """Runs that were written down but never published, with their requests."""
 
-    def behind(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
+    def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """How many series of targets are not settled as far as they should be."""
-
-
-class Requests(Protocol):
-    """Where collect requests are published."""
-
-    def __call__(self, messages: Sequence[bytes], run_id: str) -> None:
-        """Publish all; when it returns they are with Pub/Sub."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,29 +62,29 @@ class TriggerMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class DispatchResult:
     """What a trigger led to: ``published`` is 0 when it was delivered before.
 
     With ``no_session`` the exchange is closed today, or has not opened yet; with
-    ``superseded_by`` a later run does what this one was for. ``behind`` counts the
-    series that nobody has settled for too long, by timeframe.
+    ``superseded_by`` a later run does what this one was for. ``stale_series``
+    counts the series that have not been settled for too long, by timeframe.
     """
 
     run_id: str
     published: int
     no_session: bool = False
     superseded_by: str | None = None
-    behind: Mapping[str, int] = field(default_factory=dict)
+    stale_series: Mapping[str, int] = field(default_factory=dict)
 
 
 def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     message: TriggerMessage,
     stocks: Stocks,
     ledger: RunLedger,
-    publish: Requests,
+    publish: Callable[[Sequence[bytes], str], None],
     calendar: Calendar,
     now: datetime,
-) -> Run:
+) -> DispatchResult:
     """Write down the run that a trigger asks for, then publish its requests.
 
     A tick on a day without a session, or before it opens, is written down and asks
@@ -99,7 +92,9 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
     one after it only publishes again, which the finished tasks ignore. Runs that
-    somebody left behind unpublished are sent out as well.
+    an earlier delivery left unpublished are published as well.
+
+    ``publish`` takes the messages and their run id; when it returns, Pub/Sub has them.
 
     Raises:
         MalformedMessage: If the trigger has a field that cannot be accepted.
@@ -122,15 +117,16 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     if opened.messages:
         publish(opened.messages, run.run_id)
         ledger.mark_published(run.run_id)
-    for stranded, left in ledger.stranded().items():
-        publish(left, stranded)
-        ledger.mark_published(stranded)
-    return Run(
+    for run_id, messages in ledger.unpublished_runs().items():
+        publish(messages, run_id)
+        ledger.mark_published(run_id)
+    stale_series = ledger.stale_series(_due(calendar, now)) if trigger.is_tick else {}
+    return DispatchResult(
         run_id=run.run_id,
         published=len(opened.messages),
         no_session=no_session,
         superseded_by=opened.superseded_by,
-        behind=ledger.behind(_due(calendar, now)) if trigger.is_tick else {},
+        stale_series=stale_series,
     )
 
 

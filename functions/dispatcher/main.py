@@ -94,7 +94,7 @@ def dispatch_trigger(event: CloudEvent) -> None:
             requests=run.published,
             superseded_by=run.superseded_by,
         )
-        for timeframe, count in run.behind.items():
+        for timeframe, count in run.stale_series.items():
             say(
                 "stale_series", severity=logging.ERROR, timeframe=timeframe, count=count
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import functions_framework
 
 from functions.reference_sync.reference_data import market_sessions, target_stocks
-from functions.reference_sync.sync import Shipped, sync
+from functions.reference_sync.sync import BundledData, sync
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.rate_slots import WaitPolicy, new_throttle
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from shared.stocks import Market, Stock
 
 WAIT_POLICY = WaitPolicy(max_wait=30)
-SHIPPED = Shipped(sessions=market_sessions, targets=target_stocks)
+BUNDLED_DATA = BundledData(sessions=market_sessions, targets=target_stocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +88,15 @@ def sync_reference(event: CloudEvent) -> None:
     reference = wire()
     delivery = Delivery.of(event)
     with answered(delivery, reference.outbox):
-        outcome = sync(
+        result = sync(
             ReferenceRequest.from_bytes(delivery.data),
             reference.listed,
             reference.sessions,
             reference.stocks,
-            SHIPPED,
+            BUNDLED_DATA,
             reference.clock(),
         )
-        say("reference_synced", **asdict(outcome))
-        if outcome.horizon_is_near:
-            days = outcome.days_left
+        say("reference_synced", **asdict(result))
+        if result.horizon_is_near:
+            days = result.days_left
             say("calendar_horizon_near", severity=logging.ERROR, days_left=days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import MalformedMessage, MasterRefused
+from shared.errors import MalformedMessage, StockListRejected
 from shared.sessions import MarketSession, kst_date
 from shared.stocks import Market
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HORIZON_DAYS = 60
 UNLISTED_AFTER = 2
 # The broker may send a list that is cut off; markets do not shrink by a tenth.
-KEPT_SHARE = 0.9
+MINIMUM_SHARE = 0.9
 
 
 class Sessions(Protocol):
@@ -55,7 +55,7 @@ class Stocks(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
+class BundledData:
     """What the function brings along."""
 
     sessions: Callable[[], Iterable[MarketSession]]
@@ -63,7 +63,7 @@ class Shipped:
 
 
 @dataclass(slots=True, kw_only=True)
-class Outcome:
+class SyncResult:
     """What one message did; ``days_left`` is how far ahead the calendar reaches."""
 
     days_changed: int = 0
@@ -83,37 +83,37 @@ def sync(  # noqa: PLR0913 - what is asked, and the four things it needs
     listed: Callable[[Market], list[Stock]],
     sessions: Sessions,
     stocks: Stocks,
-    shipped: Shipped,
+    bundled: BundledData,
     now: datetime,
-) -> Outcome:
+) -> SyncResult:
     """Do what ``request`` asks for.
 
     Raises:
         MalformedMessage: If a target is not in the master.
-        MasterRefused: If the broker's list cannot be true.
+        StockListRejected: If the broker's list cannot be true.
         TransientError: If the broker or the database did not answer.
     """
-    outcome = Outcome()
+    result = SyncResult()
     if request.override:
         day, hours = request.override
         session = MarketSession.at(day, *hours) if hours else None
         sessions.override(day, session)
     if request.calendar or request.override:
-        known = list(shipped.sessions())
-        outcome.days_changed = sessions.write(known, "repository")
-        outcome.days_left = (known[-1].session_date - kst_date(now)).days
+        known = list(bundled.sessions())
+        result.days_changed = sessions.write(known, "repository")
+        result.days_left = (known[-1].session_date - kst_date(now)).days
     if request.stocks:
         found = {market: listed(market) for market in Market}
         _refuse_the_unlikely(found, stocks.counts())
         everything = [stock for market in found.values() for stock in market]
-        outcome.stocks = len(everything)
+        result.stocks = len(everything)
         codes = [market.value for market in Market]
-        outcome.unlisted = stocks.replace_listed(everything, codes, UNLISTED_AFTER)
+        result.unlisted = stocks.replace_listed(everything, codes, UNLISTED_AFTER)
     if (request.calendar or request.stocks) and not stocks.targets():
-        stocks.upsert_all(shipped.targets())
+        stocks.upsert_all(bundled.targets())
     _change_targets(request, stocks)
-    outcome.targets = len(stocks.targets())
-    return outcome
+    result.targets = len(stocks.targets())
+    return result
 
 
 def _refuse_the_unlikely(
@@ -121,10 +121,10 @@ def _refuse_the_unlikely(
 ) -> None:
     for market, stocks in found.items():
         before = counts.get(market.value, 0)
-        if not stocks or len(stocks) < KEPT_SHARE * before:
+        if not stocks or len(stocks) < MINIMUM_SHARE * before:
             message = f"{market.name}: the broker lists {len(stocks)} stocks and we "
             message += f"have {before}; nothing was changed"
-            raise MasterRefused(message)
+            raise StockListRejected(message)
 
 
 def _change_targets(request: ReferenceRequest, stocks: Stocks) -> None:

@@ -18,6 +18,7 @@ from shared.errors import (
     Postponed,
     StaleSeries,
     TransientError,
+    Unforeseen,
     UnknownTask,
 )
 from shared.runs import NewRun, OpenedRun
@@ -238,6 +239,9 @@ class Ledger:
             rows = connection.execute(BEHIND, days).all()
         return {row.timeframe: row.series for row in rows}
 
+    stale_series = behind
+    unpublished_runs = stranded
+
     def mark_published(self, run_id: str) -> None:
         """Note that all requests of the run are with Pub/Sub."""
         with transaction(self._engine) as connection:
@@ -263,7 +267,7 @@ class Ledger:
                 raise AttemptsExhausted(error, self._max_attempts) from error
             raise
         except Exception as error:
-            unforeseen = _Unforeseen(type(error).__name__)
+            unforeseen = Unforeseen(type(error).__name__)
             if self._end(attempt, unforeseen):
                 raise AttemptsExhausted(unforeseen, self._max_attempts) from error
             raise
@@ -342,12 +346,6 @@ class Ledger:
                 # What led to a refusal is not built upon.
                 connection.execute(UNSTAGE, key)
         return bool(state == "dead")
-
-
-class _Unforeseen(PipelineError):
-    """A mistake of ours; the traceback is in the log."""
-
-    code = "unforeseen"
 
 
 def run_id_of(message_id: str, scope: str = "") -> str:

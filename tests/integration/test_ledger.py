@@ -236,7 +236,7 @@ def test_of_the_ticks_of_an_outage_the_first_to_arrive_does_all_the_work(ledger,
         ("running", 1),
         ("superseded", 4),
     ]
-    assert ledger.stranded() == {}
+    assert ledger.unpublished_runs() == {}
 
 
 def test_ticks_that_arrive_together_make_one_run(ledger, query):
@@ -297,4 +297,4 @@ def test_series_of_targets_that_are_behind_are_counted(
         Timeframe.WEEK_1: date(2026, 11, 13),
         Timeframe.MINUTE_5: date(2026, 11, 19),
     }
-    assert ledger.behind(due) == {"1d": 2, "5m": 1}
+    assert ledger.stale_series(due) == {"1d": 2, "5m": 1}

@@ -48,10 +48,10 @@ class FakeRuns:
         left = [] if run.run_id in self.published else self.runs[run.run_id]
         return OpenedRun(messages=left)
 
-    def stranded(self):
+    def unpublished_runs(self):
         return self.left
 
-    def behind(self, due):
+    def stale_series(self, due):
         self.due = due
         return {"1d": 3}
 
@@ -244,6 +244,6 @@ def test_what_an_operator_asks_for_is_never_superseded(trigger):
 def test_a_tick_tells_how_many_series_nobody_has_settled(now, day, week):
     outcome, _, runs = run({"timeframe": "5m"}, now=kst(now))
 
-    assert outcome.behind == {"1d": 3}
+    assert outcome.stale_series == {"1d": 3}
     assert runs.due[Timeframe.MINUTE_5].isoformat() == day
     assert runs.due[Timeframe.WEEK_1].isoformat() == week

@@ -6,15 +6,15 @@ from datetime import timedelta
 import pytest
 
 from functions.reference_sync.reference_data import market_sessions, target_stocks
-from functions.reference_sync.sync import Shipped, sync
-from shared.errors import MalformedMessage, MasterRefused
+from functions.reference_sync.sync import BundledData, sync
+from shared.errors import MalformedMessage, StockListRejected
 from shared.messages import ReferenceRequest
 from shared.sessions import MarketSession
 from shared.stocks import Market, Stock
 from tests.support.builders import day, kst
 
 NOW = kst("2026-11-20 08:20")
-SHIPPED = Shipped(sessions=market_sessions, targets=target_stocks)
+BUNDLED_DATA = BundledData(sessions=market_sessions, targets=target_stocks)
 EVERYTHING = {"sync": ["calendar", "stocks"]}
 
 
@@ -81,7 +81,7 @@ def run(
         lambda market: listed(market, size[market]),
         sessions,
         master,
-        SHIPPED,
+        BUNDLED_DATA,
         now,
     )
     return outcome, master, sessions
@@ -107,7 +107,9 @@ def test_the_targets_that_are_shipped_are_taken_only_when_there_are_none():
 def test_a_list_that_cannot_be_true_is_refused_and_nothing_is_changed(sizes):
     master = FakeMaster({"0": 950, "10": 1820})
 
-    with pytest.raises(MasterRefused, match=r"the broker lists \d+ stocks and we have"):
+    with pytest.raises(
+        StockListRejected, match=r"the broker lists \d+ stocks and we have"
+    ):
         run({"sync": ["stocks"]}, master, sizes=sizes)
 
     assert master.replaced is None

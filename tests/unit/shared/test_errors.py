@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import (
+    AttemptsExhausted,
+    KiwoomRejected,
+    KiwoomUnavailable,
+    PipelineError,
+)
+
+
+def classes(parent):
+    for child in parent.__subclasses__():
+        yield child
+        yield from classes(child)
+
+
+ERRORS = [
+    error for error in classes(PipelineError) if error.__module__ == "shared.errors"
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
+def test_every_error_has_a_code_and_a_remedy_of_its_own(error):
+    # AttemptsExhausted has those of its last error.
+    if error is not AttemptsExhausted:
+        assert "error_code" in vars(error)
+        assert "remedy" in vars(error)
+
+
+def test_no_two_errors_share_a_code():
+    codes = [error.error_code for error in ERRORS if "error_code" in vars(error)]
+
+    assert len(codes) == len(set(codes))
+
+
+def test_the_code_of_the_broker_tells_its_refusals_apart():
+    assert KiwoomRejected("ka10080", "1511", "no").error_code == "kiwoom_1511"
+
+
+def test_an_exhausted_task_is_known_by_its_last_error():
+    error = AttemptsExhausted(KiwoomUnavailable("no answer"), 5)
+
+    assert error.error_code == "kiwoom_unavailable"
+    assert error.remedy == KiwoomUnavailable.remedy
