@@ -143,7 +143,7 @@ class TokenVault:
             message = f"no token yet ({error}); publish to the tokens topic for one"
             raise TokenMissing(message) from None
 
-    def kept(self) -> AccessToken | None:
+    def stored(self) -> AccessToken | None:
         """Read the token, None if there is none.
 
         For a while after a version was added the service may still tell of the one

@@ -38,8 +38,8 @@ class Refresher:
     vault: TokenVault
     outbox: Outbox
     clock: Clock
-    # One at a time: the second of two requests sees what the first has kept.
-    turn: Lock = field(default_factory=Lock)
+    # One at a time: the second of two requests sees what the first has stored.
+    lock: Lock = field(default_factory=Lock)
 
     def keys(self) -> tuple[str, str]:
         """The app key and its secret, read anew each time."""
@@ -71,7 +71,7 @@ def refresh_token(event: CloudEvent) -> None:
     delivery = Delivery.of(event)
     with answered(delivery, refresher.outbox):
         request = TokenRequest.from_bytes(delivery.data)
-        with refresher.turn:
+        with refresher.lock:
             issued = refresh(
                 request,
                 refresher.keys,

@@ -1,4 +1,4 @@
-"""Keep one good token in the vault."""
+"""Keep a usable token in the vault."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from shared.messages import TokenRequest
@@ -17,33 +18,32 @@ MARGIN = timedelta(hours=13)
 
 
 class Issuer(Protocol):
-    """Who issues tokens."""
+    """What issues tokens."""
 
     def issue(self, app_key: str, secret_key: str) -> AccessToken:
         """Issue one."""
 
 
 class Vault(Protocol):
-    """Where the token is kept."""
+    """Where the token is stored."""
 
-    def kept(self) -> AccessToken | None:
-        """The token that is kept, None if there is none."""
+    def stored(self) -> AccessToken | None:
+        """The stored token, None if there is none."""
 
     def put(self, token: AccessToken) -> None:
-        """Keep a new one."""
-
-
-class Keys(Protocol):
-    """Where the app key and its secret come from."""
-
-    def __call__(self) -> tuple[str, str]:
-        """The app key and the secret key."""
+        """Store a new one."""
 
 
 def refresh(
-    request: TokenRequest, keys: Keys, issuer: Issuer, vault: Vault, now: datetime
+    request: TokenRequest,
+    keys: Callable[[], tuple[str, str]],
+    issuer: Issuer,
+    vault: Vault,
+    now: datetime,
 ) -> bool:
-    """Issue a token and keep it, unless the kept one will do.
+    """Issue a token and store it, unless the stored one will do.
+
+    ``keys`` returns the app key and the secret key.
 
     Returns:
         Whether a new one was issued.
@@ -52,21 +52,21 @@ def refresh(
         PermanentError: If the keys or this address are not accepted.
         TransientError: If the broker or the vault did not answer.
     """
-    kept = vault.kept()
-    if kept and _will_do(kept, request, now):
+    stored = vault.stored()
+    if stored and _will_do(stored, request, now):
         return False
     vault.put(issuer.issue(*keys()))
     return True
 
 
-def _will_do(kept: AccessToken, request: TokenRequest, now: datetime) -> bool:
+def _will_do(stored: AccessToken, request: TokenRequest, now: datetime) -> bool:
     """Whether the request is answered by the token that is there.
 
-    One that names a version is answered by every later one: many ask at once when a
-    token dies, and only the first of them finds it still in place.
+    A request that names a version is answered by every later one: many arrive at once
+    when a token fails, and only the first of them finds it still in place.
     """
     if request.force:
         return False
     if request.rejected_version is not None:
-        return kept.version != request.rejected_version
-    return kept.is_fresh(now, MARGIN)
+        return stored.version != request.rejected_version
+    return stored.is_fresh(now, MARGIN)

@@ -67,7 +67,7 @@ def test_a_vault_that_is_away_is_transient():
 
 
 def test_a_token_is_kept_as_a_new_version(vault):
-    assert vault.kept() is None
+    assert vault.stored() is None
     vault.put(TOKEN)
 
     kept = vault.current()
@@ -140,7 +140,7 @@ def test_a_vault_that_tells_of_an_older_version_is_known_better(vault, secret_ma
         secret.versions[0].state = 1
 
     assert vault.current().version.endswith("/versions/1")
-    assert vault.kept().value == "newer"
+    assert vault.stored().value == "newer"
 
 
 def test_a_rejected_token_is_replaced_by_a_newer_one_only(vault):

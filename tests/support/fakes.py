@@ -228,7 +228,7 @@ class FakeVault:
         self.token = token
         self.puts = 0
 
-    def kept(self):
+    def stored(self):
         return self.token
 
     def put(self, token):
