@@ -8,87 +8,47 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+import grpc
 from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
 from google.cloud import pubsub_v1
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from infra import topology
 from shared.errors import PublishFailed
-from shared.pubsub import Publisher
+from shared.plain_text import shortened
+from shared.pubsub.dead_letters import DeadLetter
+from shared.pubsub.publisher import Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
 SUBSCRIPTION = "dead-letters"
 AT_ONCE = 1000
 # Long enough to look at all of them, and to publish them again.
 HELD_SECONDS = 600
 PULL_SECONDS = 5.0
-# Pub/Sub says so of messages that it gave up by itself.
-SOURCE = "CloudPubSubDeadLetterSourceSubscription"
-DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
-# What was added on the way here and is not sent on.
-ADDED = ("error_code", "reason", "message_id", "topic", "googclient_")
-UNDELIVERABLE = "undeliverable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """A dead letter; ``topic`` is where it was, None if nobody knows."""
-
-    ack_id: str
-    data: bytes
-    attributes: dict[str, str]
-    died_at: datetime
-    topic: str | None
-    error_code: str
-    reason: str
-
-    @classmethod
-    def of(cls, received: Any, topics: topology.Topology) -> Self:  # noqa: ANN401
-        """Read one, be it put aside by a function or by Pub/Sub itself."""
-        message = received.message
-        attributes = dict(message.attributes)
-        source = topics.subscriptions.get(attributes.get(SOURCE, ""))
-        count = attributes.get(DELIVERIES, "many")
-        return cls(
-            ack_id=received.ack_id,
-            data=message.data,
-            attributes=attributes,
-            died_at=message.publish_time,
-            topic=attributes.get("topic") or (source.topic if source else None),
-            error_code=attributes.get("error_code", UNDELIVERABLE),
-            reason=attributes.get("reason", f"not done in {count} deliveries"),
-        )
-
-    @property
-    def own_attributes(self) -> dict[str, str]:
-        """Those that the message had before it died."""
-        return {
-            name: value
-            for name, value in self.attributes.items()
-            if not name.startswith(("CloudPubSub", *ADDED))
-        }
+# A message may have 10 MB, of which its beginning tells enough.
+SHOWN_BYTES = 2000
 
 
 class DeadLetters:
-    """The dead letters of a project; whoever looks holds them until he lets go."""
+    """The dead letters of a project, pulled and then released or discarded."""
 
     def __init__(self, project: str) -> None:
         """Look at those of ``project``."""
-        self._topology = topology.load()
-        self._subscriber = pubsub_v1.SubscriberClient()
-        self._publisher = Publisher(pubsub_v1.PublisherClient(), project)
+        subscriptions = topology.load().subscriptions
+        self._topics = {name: one.topic for name, one in subscriptions.items()}
+        self._subscriber = _subscriber()
+        self._publisher = Publisher(project)
         self._path = self._subscriber.subscription_path(project, SUBSCRIPTION)
 
-    def take(self, error_code: str | None = None) -> list[Letter]:
+    def pull(self, error_code: str | None = None) -> list[DeadLetter]:
         """All that are there, or those with an ``error_code``; the others stay."""
-        found: dict[str, Letter] = {}
+        found: dict[str, DeadLetter] = {}
         while received := self._pull():
-            letters = [Letter.of(one, self._topology) for one in received]
+            letters = [DeadLetter.of(one, self._topics) for one in received]
             self._hold(letters, HELD_SECONDS)
             found |= {letter.ack_id: letter for letter in letters}
         wanted = {
@@ -96,27 +56,27 @@ class DeadLetters:
             for ack_id, letter in found.items()
             if error_code in {None, letter.error_code}
         }
-        self.let_go(found[ack_id] for ack_id in found.keys() - wanted.keys())
+        self.release(found[ack_id] for ack_id in found.keys() - wanted.keys())
         return sorted(wanted.values(), key=lambda letter: letter.died_at)
 
-    def let_go(self, letters: Iterable[Letter]) -> None:
-        """Leave them where they were."""
+    def release(self, letters: Iterable[DeadLetter]) -> None:
+        """Put them back: they can be pulled again at once."""
         self._hold(list(letters), 0)
 
-    def replay(self, letter: Letter) -> None:
-        """Publish one to the topic where it was; only then is it taken away.
+    def replay(self, letter: DeadLetter) -> None:
+        """Publish one to the topic where it was; only then is it discarded.
 
         Raises:
             PublishFailed: If the topic is not known, or did not take it.
         """
         if letter.topic is None:
-            message = "nobody knows the topic it came from"
+            message = "the topic it came from is unknown"
             raise PublishFailed(message)
         self._publisher.publish(letter.topic, [letter.data], letter.own_attributes)
-        self.drop([letter])
+        self.discard([letter])
 
-    def drop(self, letters: Sequence[Letter]) -> None:
-        """Take them away."""
+    def discard(self, letters: Sequence[DeadLetter]) -> None:
+        """Remove them permanently."""
         for ids in _chunks(letters):
             self._subscriber.acknowledge(subscription=self._path, ack_ids=ids)
 
@@ -129,21 +89,37 @@ class DeadLetters:
             return ()
         return list(reply.received_messages)
 
-    def _hold(self, letters: Sequence[Letter], seconds: int) -> None:
+    def _hold(self, letters: Sequence[DeadLetter], seconds: int) -> None:
         for ids in _chunks(letters):
             self._subscriber.modify_ack_deadline(
                 subscription=self._path, ack_ids=ids, ack_deadline_seconds=seconds
             )
 
 
-def _chunks(letters: Sequence[Letter]) -> Iterable[list[str]]:
+def _subscriber() -> pubsub_v1.SubscriberClient:
+    """A client that also receives large messages from the emulator.
+
+    For the service Google's client lifts gRPC's limit of 4 MB, for the emulator it
+    leaves it.
+    """
+    host = os.environ.get("PUBSUB_EMULATOR_HOST")
+    if not host:
+        return pubsub_v1.SubscriberClient()
+    unlimited = [("grpc.max_receive_message_length", -1)]
+    channel = grpc.insecure_channel(host, options=unlimited)
+    return pubsub_v1.SubscriberClient(
+        transport=SubscriberGrpcTransport(channel=channel)
+    )
+
+
+def _chunks(letters: Sequence[DeadLetter]) -> Iterable[list[str]]:
     for start in range(0, len(letters), AT_ONCE):
         yield [letter.ack_id for letter in letters[start : start + AT_ONCE]]
 
 
-def summary(letters: Sequence[Letter]) -> list[str]:
+def summary(letters: Sequence[DeadLetter]) -> list[str]:
     """Lines about the letters by what went wrong; the newest of each is told."""
-    groups: dict[tuple[str, str], list[Letter]] = {}
+    groups: dict[tuple[str, str], list[DeadLetter]] = {}
     for letter in letters:
         group = (letter.topic or "from nowhere", letter.error_code)
         groups.setdefault(group, []).append(letter)
@@ -153,9 +129,13 @@ def summary(letters: Sequence[Letter]) -> list[str]:
         lines += [
             f"{len(found):6}  {topic}  {error_code}  since {since}",
             f"        {found[-1].reason}",
-            f"        {found[-1].data.decode(errors='replace')}",
+            f"        {_shown(found[-1])}",
         ]
     return lines
+
+
+def _shown(letter: DeadLetter) -> str:
+    return shortened(letter.data.decode(errors="replace"), SHOWN_BYTES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -177,13 +157,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _act(dead_letters: DeadLetters, action: str, code: str | None) -> int:
-    letters = dead_letters.take(code)
+    letters = dead_letters.pull(code)
     _tell("\n".join(summary(letters)))
     if action == "list":
-        dead_letters.let_go(letters)
+        dead_letters.release(letters)
         return 0
     if action == "drop":
-        dead_letters.drop(letters)
+        dead_letters.discard(letters)
         _tell(f"dropped {len(letters)}")
         return 0
     failed = []
@@ -191,15 +171,15 @@ def _act(dead_letters: DeadLetters, action: str, code: str | None) -> int:
         try:
             dead_letters.replay(letter)
         except PublishFailed as error:
-            _tell(f"not replayed: {error}: {letter.data.decode()}")
+            _tell(f"not replayed: {error}: {_shown(letter)}")
             failed.append(letter)
-    dead_letters.let_go(failed)
+    dead_letters.release(failed)
     _tell(f"replayed {len(letters) - len(failed)}")
     return 1 if failed else 0
 
 
 def _tell(text: str) -> None:
-    print(text)  # noqa: T201 - a command
+    print(text)
 
 
 def _local_project() -> str | None:

@@ -6,21 +6,48 @@ what such a thread would hold back.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import TYPE_CHECKING
 
 from google.cloud.logging_v2.handlers import StructuredLogHandler
 
+from shared.plain_text import sendable, shortened
+
 if TYPE_CHECKING:
     from shared.settings import LogSettings
+
+# Cloud Logging refuses entries of more than 256 kB.
+LINE_BYTES = 100_000
+# Quoted as a JSON string, these grow at most to twice their length.
+KEPT_BYTES = 45_000
 
 log = logging.getLogger("pipeline")
 
 
-def set_up(settings: LogSettings) -> None:
+class JsonLines(StructuredLogHandler):
+    """Writes each record as one line of JSON that Cloud Logging accepts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record; of one that is too long, keep the beginning as text."""
+        line = sendable(
+            super().format(record)  # type: ignore[no-untyped-call]  # no types
+        )
+        if len(line.encode()) <= LINE_BYTES:
+            return line
+        short = {
+            "severity": record.levelname,
+            "event": getattr(record, "json_fields", {}).get("event"),
+            "message": shortened(line, KEPT_BYTES),
+            "truncated": True,
+        }
+        return json.dumps(short, ensure_ascii=False)
+
+
+def configure_logging(settings: LogSettings) -> None:
     """Send every record of this process to stdout, from INFO on."""
-    handler = StructuredLogHandler(  # type: ignore[no-untyped-call]  # no types
+    handler = JsonLines(  # type: ignore[no-untyped-call]  # no types
         stream=sys.stdout,
         project_id=settings.project,
         labels={"service": settings.service},
@@ -34,6 +61,6 @@ def set_up(settings: LogSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def say(event: str, /, *, severity: int = logging.INFO, **facts: object) -> None:
+def log_event(event: str, /, *, severity: int = logging.INFO, **facts: object) -> None:
     """Write the one canonical line about a message: the event and its facts."""
     log.log(severity, event, extra={"json_fields": {"event": event, **facts}})

@@ -6,37 +6,36 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import functions_framework
-
 from functions.collector.collect import collect
 from shared.clock import Clock, new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger
-from shared.database.rate_slots import WaitPolicy, new_throttle
+from shared.database.rate_slots import WaitPolicy
 from shared.database.session_store import SessionStore
-from shared.delivery import Delivery, Outbox, answered, once
+from shared.instance import cached, freeze_gc
 from shared.kiwoom.charts import KiwoomCandles
-from shared.kiwoom.client import KiwoomClient, new_session
-from shared.logging import say, set_up
+from shared.logging import configure_logging, log_event
 from shared.messages import CollectRequest
 from shared.modes import Mode
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery, push_endpoint
+from shared.pubsub.handling import TokenRequester, acknowledging
+from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
     DatabaseSettings,
-    KiwoomSettings,
     LogSettings,
     PubSubSettings,
-    SecretSettings,
 )
-from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
+from shared.wiring import kiwoom_clients
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
     from shared.series import FollowUp
 
-# Live work waits for its slot; a backfill gives way to it and comes back.
+# Live work waits for its request slot; a backfill gives way to it and comes back.
 LIVE = WaitPolicy(max_wait=60)
 BACKFILL = WaitPolicy(max_wait=10, gives_way=True)
 WAIT_POLICIES = {
@@ -54,55 +53,52 @@ class Collector:
     sources: dict[Mode, KiwoomCandles]
     ledger: Ledger
     store: CandleStore
-    outbox: Outbox
+    publisher: Publisher
+    dead_letters: DeadLetterPublisher
+    token_requester: TokenRequester
     topics: PubSubSettings
     clock: Clock
 
-    def send_out(self, run: FollowUp) -> None:
+    def publish(self, run: FollowUp) -> None:
         """Publish the requests of a run that follows from this one."""
-        # Imported here: a collector publishes nothing on an ordinary day.
-        from shared.pubsub import new_publisher  # noqa: PLC0415
-
-        publisher = new_publisher(self.topics.project)
-        publisher.publish_run(self.topics.collect_topic, run.messages, run.run_id)
+        topic = self.topics.collect_topic
+        self.publisher.publish_run(topic, run.messages, run.run_id)
         self.ledger.mark_published(run.run_id)
 
 
-@once
+@cached
 def wire() -> Collector:
     """Build everything, at the first message."""
-    set_up(LogSettings.from_env())
+    configure_logging(LogSettings.from_env())
     topics = PubSubSettings.from_env()
     database = DatabaseSettings.from_env()
     engine = new_engine(database)
     clock = new_clock(ClockSettings.from_env().offset)
-    secrets = SecretSettings.from_env()
-    vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
-    tokens = CachedToken(vault, clock)
-    kiwoom = KiwoomSettings.from_env()
-    http = new_session(database.pool_size)
-
-    def source(mode: Mode) -> KiwoomCandles:
-        throttle = new_throttle(engine, kiwoom.requests_per_second, WAIT_POLICIES[mode])
-        client = KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
-        return KiwoomCandles(client)
-
-    return Collector(
-        sources={mode: source(mode) for mode in Mode},
+    client = kiwoom_clients(engine, clock, database.pool_size)
+    publisher = Publisher(topics.project)
+    collector = Collector(
+        sources={
+            mode: KiwoomCandles(client(policy))
+            for mode, policy in WAIT_POLICIES.items()
+        },
         ledger=Ledger(engine, topics.max_attempts, topics.lease_seconds),
         store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
-        outbox=Outbox(topics),
+        publisher=publisher,
+        dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
+        token_requester=TokenRequester(publisher, topics.token_topic),
         topics=topics,
         clock=clock,
     )
+    freeze_gc()
+    return collector
 
 
-@functions_framework.cloud_event
+@push_endpoint
 def collect_candles(event: CloudEvent) -> None:
     """Store what one request asks for; returning acknowledges, raising redelivers."""
     collector = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, collector.outbox):
+    with acknowledging(delivery, collector.dead_letters, collector.token_requester):
         request = CollectRequest.from_bytes(delivery.data)
         outcome = collect(
             request,
@@ -111,7 +107,7 @@ def collect_candles(event: CloudEvent) -> None:
             collector.store,
             collector.clock,
         )
-        say(
+        log_event(
             "collected",
             run_id=request.run_id,
             stock_code=request.stock_code,
@@ -122,4 +118,4 @@ def collect_candles(event: CloudEvent) -> None:
             **outcome.counts.as_log(),
         )
         if outcome.counts.follow_up:
-            collector.send_out(outcome.counts.follow_up)
+            collector.publish(outcome.counts.follow_up)

@@ -7,17 +7,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import functions_framework
-
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.ledger import Ledger, run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
-from shared.delivery import Delivery, Outbox, answered, once
-from shared.logging import say, set_up
-from shared.pubsub import Publisher, new_publisher
+from shared.instance import cached, freeze_gc
+from shared.logging import configure_logging, log_event
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery, push_endpoint
+from shared.pubsub.handling import acknowledging
+from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
     DatabaseSettings,
@@ -39,8 +40,8 @@ class Dispatcher:
     ledger: Ledger
     sessions: SessionStore
     publisher: Publisher
+    dead_letters: DeadLetterPublisher
     topics: PubSubSettings
-    outbox: Outbox
     clock: Clock
 
     def publish(self, messages: Sequence[bytes], run_id: str) -> None:
@@ -48,36 +49,39 @@ class Dispatcher:
         self.publisher.publish_run(self.topics.collect_topic, messages, run_id)
 
 
-@once
+@cached
 def wire() -> Dispatcher:
     """Build everything, at the first message."""
-    set_up(LogSettings.from_env())
+    configure_logging(LogSettings.from_env())
     topics = PubSubSettings.from_env()
     engine = new_engine(DatabaseSettings.from_env())
-    return Dispatcher(
+    publisher = Publisher(topics.project)
+    dispatcher = Dispatcher(
         stocks=StockStore(engine),
         ledger=Ledger(engine),
         sessions=SessionStore(engine, time.monotonic),
-        publisher=new_publisher(topics.project),
+        publisher=publisher,
+        dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         topics=topics,
-        outbox=Outbox(topics),
         clock=new_clock(ClockSettings.from_env().offset),
     )
+    freeze_gc()
+    return dispatcher
 
 
-@functions_framework.cloud_event
+@push_endpoint
 def dispatch_trigger(event: CloudEvent) -> None:
     """Start the run a trigger asks for; returning acknowledges, raising redelivers."""
     dispatcher = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, dispatcher.outbox):
+    with acknowledging(delivery, dispatcher.dead_letters):
         message = TriggerMessage(
             run_id=run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
             message_id=delivery.message_id,
             data=delivery.data,
             published_at=delivery.published_at,
         )
-        run = dispatch(
+        result = dispatch(
             message,
             dispatcher.stocks,
             dispatcher.ledger,
@@ -85,16 +89,16 @@ def dispatch_trigger(event: CloudEvent) -> None:
             dispatcher.sessions.calendar(),
             dispatcher.clock(),
         )
-        what = "no_session" if run.no_session else "dispatched"
-        if run.superseded_by:
-            what = "superseded"
-        say(
-            what,
-            run_id=run.run_id,
-            requests=run.published,
-            superseded_by=run.superseded_by,
+        event_name = "no_session" if result.no_session else "dispatched"
+        if result.superseded_by:
+            event_name = "superseded"
+        log_event(
+            event_name,
+            run_id=result.run_id,
+            requests=result.published,
+            superseded_by=result.superseded_by,
         )
-        for timeframe, count in run.stale_series.items():
-            say(
+        for timeframe, count in result.stale_series.items():
+            log_event(
                 "stale_series", severity=logging.ERROR, timeframe=timeframe, count=count
             )

@@ -7,29 +7,28 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import functions_framework
-
 from functions.reference_sync.reference_data import market_sessions, target_stocks
 from functions.reference_sync.sync import BundledData, sync
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
-from shared.database.rate_slots import WaitPolicy, new_throttle
+from shared.database.rate_slots import WaitPolicy
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
-from shared.delivery import Delivery, Outbox, answered, once
-from shared.kiwoom.client import KiwoomClient, new_session
+from shared.instance import cached, freeze_gc
 from shared.kiwoom.listings import KiwoomStocks
-from shared.logging import say, set_up
+from shared.logging import configure_logging, log_event
 from shared.messages import ReferenceRequest
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery, push_endpoint
+from shared.pubsub.handling import TokenRequester, acknowledging
+from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
     DatabaseSettings,
-    KiwoomSettings,
     LogSettings,
     PubSubSettings,
-    SecretSettings,
 )
-from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
+from shared.wiring import kiwoom_clients
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -47,7 +46,8 @@ class ReferenceSync:
     master: KiwoomStocks
     sessions: SessionStore
     stocks: StockStore
-    outbox: Outbox
+    dead_letters: DeadLetterPublisher
+    token_requester: TokenRequester
     clock: Clock
 
     def listed(self, market: Market) -> list[Stock]:
@@ -55,39 +55,39 @@ class ReferenceSync:
         return self.master.listed(market, self)
 
     def waiting(self) -> None:
-        """Nothing has to be kept while the request waits."""
+        """No lease has to be renewed while the request waits."""
 
     def sent(self) -> None:
-        """Nobody counts two requests a day."""
+        """Two requests a day are not counted."""
 
 
-@once
+@cached
 def wire() -> ReferenceSync:
     """Build everything, at the first message."""
-    set_up(LogSettings.from_env())
+    configure_logging(LogSettings.from_env())
+    topics = PubSubSettings.from_env()
     engine = new_engine(DatabaseSettings.from_env())
     clock = new_clock(ClockSettings.from_env().offset)
-    secrets = SecretSettings.from_env()
-    vault = TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
-    kiwoom = KiwoomSettings.from_env()
-    throttle = new_throttle(engine, kiwoom.requests_per_second, WAIT_POLICY)
-    tokens = CachedToken(vault, clock)
-    client = KiwoomClient(new_session(), kiwoom.base_url, tokens, throttle, time.sleep)
-    return ReferenceSync(
-        master=KiwoomStocks(client),
+    client = kiwoom_clients(engine, clock)
+    publisher = Publisher(topics.project)
+    reference = ReferenceSync(
+        master=KiwoomStocks(client(WAIT_POLICY)),
         sessions=SessionStore(engine, time.monotonic),
         stocks=StockStore(engine),
-        outbox=Outbox(PubSubSettings.from_env()),
+        dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
+        token_requester=TokenRequester(publisher, topics.token_topic),
         clock=clock,
     )
+    freeze_gc()
+    return reference
 
 
-@functions_framework.cloud_event
+@push_endpoint
 def sync_reference(event: CloudEvent) -> None:
-    """Sync what is asked for; returning acknowledges, raising redelivers."""
+    """Sync what is requested; returning acknowledges, raising redelivers."""
     reference = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, reference.outbox):
+    with acknowledging(delivery, reference.dead_letters, reference.token_requester):
         result = sync(
             ReferenceRequest.from_bytes(delivery.data),
             reference.listed,
@@ -96,7 +96,7 @@ def sync_reference(event: CloudEvent) -> None:
             BUNDLED_DATA,
             reference.clock(),
         )
-        say("reference_synced", **asdict(result))
+        log_event("reference_synced", **asdict(result))
         if result.horizon_is_near:
             days = result.days_left
-            say("calendar_horizon_near", severity=logging.ERROR, days_left=days)
+            log_event("calendar_horizon_near", severity=logging.ERROR, days_left=days)

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import functions_framework
-
 from functions.token_refresher.refresh import refresh
 from shared.clock import Clock, new_clock
-from shared.delivery import Delivery, Outbox, answered, once
+from shared.instance import cached, freeze_gc
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.client import new_session
-from shared.logging import say, set_up
+from shared.logging import configure_logging, log_event
 from shared.messages import TokenRequest
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery, push_endpoint
+from shared.pubsub.handling import acknowledging
+from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
     KiwoomSettings,
@@ -36,7 +38,7 @@ class Refresher:
     names: SecretSettings
     issuer: TokenIssuer
     vault: TokenVault
-    outbox: Outbox
+    dead_letters: DeadLetterPublisher
     clock: Clock
     # One at a time: the second of two requests sees what the first has stored.
     lock: Lock = field(default_factory=Lock)
@@ -48,28 +50,32 @@ class Refresher:
         return app_key.decode().strip(), secret_key.decode().strip()
 
 
-@once
+@cached
 def wire() -> Refresher:
     """Build everything, at the first message."""
-    set_up(LogSettings.from_env())
+    configure_logging(LogSettings.from_env())
+    topics = PubSubSettings.from_env()
     names = SecretSettings.from_env()
     secrets = Secrets(new_client(names), names.project)
-    return Refresher(
+    publisher = Publisher(topics.project)
+    refresher = Refresher(
         secrets=secrets,
         names=names,
         issuer=TokenIssuer(new_session(), KiwoomSettings.from_env().base_url),
         vault=TokenVault(secrets, names.token),
-        outbox=Outbox(PubSubSettings.from_env()),
+        dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         clock=new_clock(ClockSettings.from_env().offset),
     )
+    freeze_gc()
+    return refresher
 
 
-@functions_framework.cloud_event
+@push_endpoint
 def refresh_token(event: CloudEvent) -> None:
-    """Keep a good token; returning acknowledges, raising redelivers."""
+    """Keep the token usable; returning acknowledges, raising redelivers."""
     refresher = wire()
     delivery = Delivery.of(event)
-    with answered(delivery, refresher.outbox):
+    with acknowledging(delivery, refresher.dead_letters):
         request = TokenRequest.from_bytes(delivery.data)
         with refresher.lock:
             issued = refresh(
@@ -79,4 +85,4 @@ def refresh_token(event: CloudEvent) -> None:
                 refresher.vault,
                 refresher.clock(),
             )
-        say("token_refreshed" if issued else "token_kept", reason=request.reason)
+        log_event("token_refreshed" if issued else "token_kept", reason=request.reason)

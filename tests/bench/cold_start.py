@@ -11,6 +11,7 @@ from statistics import median
 
 import requests
 
+from infra import package
 from infra.local.processes import Child, free_port
 from infra.local.stack import ROOT
 from tests.support.pushes import body
@@ -44,7 +45,8 @@ def measure(stack, run_request, runs):
     for _ in range(runs):
         found["empty"].append(_start("empty", empty, "nothing", {}, stack, b"{}"))
         for name, function in stack.topology.functions.items():
-            source = ROOT / "functions" / name / "main.py"
+            source = stack.logs / f"{name}_main.py"
+            source.write_text(package.entry_point(function), encoding="utf-8")
             topic, message = FIRST.get(name, ("collect", None))
             data = json.dumps(message).encode() if message else run_request()
             environ = stack._function_environ(name)

@@ -11,9 +11,10 @@ from google.cloud import pubsub_v1
 from infra import dead_letters
 from infra.local import topics
 from infra.topology import load
-from shared.delivery import Delivery
 from shared.errors import MalformedMessage, UnknownStock
-from shared.pubsub import new_publisher
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery
+from shared.pubsub.publisher import Publisher
 
 TOPOLOGY = load()
 
@@ -23,7 +24,7 @@ class Desk:
 
     def __init__(self, project):
         self.project = project
-        self.publisher = new_publisher(project)
+        self.publisher = Publisher(project)
         # Ports of nobody: what is replayed has to be seen before it is pushed.
         ports = dict.fromkeys(TOPOLOGY.functions, 1)
         topics.create(TOPOLOGY, project, ports)
@@ -45,12 +46,12 @@ class Desk:
             published_at=datetime.now(UTC),
             topic=topic,
         )
-        self.publisher.dead_letter("dead-letters", delivery, error)
+        DeadLetterPublisher(self.publisher, "dead-letters").dead_letter(delivery, error)
 
     def letters(self, code=None):
         shelf = dead_letters.DeadLetters(self.project)
-        found = shelf.take(code)
-        shelf.let_go(found)
+        found = shelf.pull(code)
+        shelf.release(found)
         return [(letter.topic, letter.error_code, letter.data) for letter in found]
 
     def run(self, *arguments):
@@ -126,8 +127,28 @@ def test_a_letter_from_nowhere_is_not_lost(desk, capsys):
 
     assert desk.run("replay") == 1
 
-    assert "nobody knows the topic" in capsys.readouterr().out
+    assert "the topic it came from is unknown" in capsys.readouterr().out
     assert desk.letters() == [(None, "undeliverable", b"{}")]
+
+
+def test_a_huge_message_is_listed_by_its_beginning(desk, capsys):
+    desk.run("drop")
+    desk.dies("triggers", b"x" * 9_000_000, MalformedMessage("message", "is too long"))
+
+    assert desk.run("list") == 0
+
+    shown = capsys.readouterr().out
+    assert "message: is too long" in shown
+    assert len(shown) < 5_000
+
+
+def test_a_message_without_a_body_is_replayed_as_it_was(desk):
+    desk.run("drop")
+    desk.dies("triggers", b"", MalformedMessage("message", "has no body"))
+
+    assert desk.run("replay") == 0
+
+    assert desk.seen("triggers") == [(b"", {"run_id": "r"})]
 
 
 def test_without_a_stack_it_says_what_to_do(monkeypatch, capsys):

@@ -14,9 +14,10 @@ from google.cloud import pubsub_v1
 from infra.local import topics
 from infra.local.relay import Relay
 from infra.topology import load
-from shared.delivery import Delivery
 from shared.errors import MalformedMessage, PublishFailed
-from shared.pubsub import new_publisher
+from shared.pubsub.dead_letters import DeadLetterPublisher
+from shared.pubsub.delivery import Delivery
+from shared.pubsub.publisher import Publisher
 
 TOPOLOGY = load()
 
@@ -28,7 +29,7 @@ def project(emulator):
 
 @pytest.fixture
 def publisher(project):
-    return new_publisher(project)
+    return Publisher(project)
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_dead_letter_keeps_the_message_and_its_reason(project, publisher, subs
     )
     error = MalformedMessage("timeframe", "'15m' is not a timeframe" + "." * 2_000)
 
-    publisher.dead_letter("dead-letters", delivery, error)
+    DeadLetterPublisher(publisher, "dead-letters").dead_letter(delivery, error)
 
     (letter,) = pull(subscriber, project, "dead-letters", 1)
     assert letter.data == delivery.data

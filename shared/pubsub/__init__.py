@@ -1,0 +1,1 @@
+"""Pub/Sub: what is pushed to a function, how it answers, and what it publishes."""

@@ -1,0 +1,42 @@
+"""What several functions build alike; each ``main`` decides what it builds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from shared.database.rate_slots import WaitPolicy, new_throttle
+from shared.kiwoom.client import KiwoomClient, new_session
+from shared.settings import KiwoomSettings, SecretSettings
+from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from shared.clock import Clock
+
+
+def token_vault() -> TokenVault:
+    """The vault that the environment names."""
+    secrets = SecretSettings.from_env()
+    return TokenVault(Secrets(new_client(secrets), secrets.project), secrets.token)
+
+
+def kiwoom_clients(
+    engine: Engine, clock: Clock, pool_size: int = 1
+) -> Callable[[WaitPolicy], KiwoomClient]:
+    """A client of the broker for each policy, all with one token and one HTTP pool.
+
+    ``pool_size`` is how many requests are sent at a time.
+    """
+    kiwoom = KiwoomSettings.from_env()
+    tokens = CachedToken(token_vault(), clock)
+    http = new_session(pool_size)
+
+    def client(wait_policy: WaitPolicy) -> KiwoomClient:
+        throttle = new_throttle(engine, kiwoom.requests_per_second, wait_policy)
+        return KiwoomClient(http, kiwoom.base_url, tokens, throttle, time.sleep)
+
+    return client

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from shared.pubsub.publisher import Publisher, allowed_attributes
+
+
+class FakeTransport:
+    """Remembers what was sent."""
+
+    def __init__(self, project):
+        self.project = project
+        self.sent = []
+
+    def send(self, topic, messages, attributes):
+        self.sent.append((topic, list(messages), dict(attributes)))
+
+
+class Connections(list[FakeTransport]):
+    """Remembers every connection that was made."""
+
+    def __call__(self, project):
+        self.append(FakeTransport(project))
+        return self[-1]
+
+
+def test_a_publisher_connects_at_its_first_message_and_only_then():
+    connections = Connections()
+    publisher = Publisher("p", connections)
+    assert connections == []
+
+    publisher.publish("collect", [b"1"], {})
+    publisher.publish("tokens", [b"2"], {})
+
+    (transport,) = connections
+    assert transport.project == "p"
+    assert [topic for topic, _, _ in transport.sent] == ["collect", "tokens"]
+
+
+def test_more_messages_than_a_request_takes_are_sent_in_several():
+    connections = Connections()
+
+    Publisher("p", connections).publish("collect", [b"x"] * 2_500, {"run_id": "r"})
+
+    (transport,) = connections
+    assert [len(messages) for _, messages, _ in transport.sent] == [1000, 1000, 500]
+    assert {attributes["run_id"] for _, _, attributes in transport.sent} == {"r"}
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"),
+    [
+        ("a" * 1024, "a" * 1024),
+        ("a" * 1025, "a" * 1024),
+        # Hangul has three bytes, and 1,024 is no multiple of three.
+        ("가" * 400, "가" * 341),
+        ("a\x00b", "a\N{REPLACEMENT CHARACTER}b"),
+        ("a\ud800b", "a\N{REPLACEMENT CHARACTER}b"),
+        ("", ""),
+    ],
+)
+def test_a_value_is_what_pubsub_accepts(value, allowed):
+    assert allowed_attributes({"reason": value}) == {"reason": allowed}
+
+
+def test_the_first_hundred_attributes_are_published():
+    many = {f"n{number}": "x" for number in range(150)}
+
+    assert list(allowed_attributes(many)) == [f"n{number}" for number in range(100)]
+
+
+def test_keys_that_pubsub_refuses_are_left_out():
+    refused = {"": "x", "goog-x": "x", "googclient_schema": "x", "k" * 257: "x"}
+
+    assert allowed_attributes(refused | {"run_id": "r"}) == {"run_id": "r"}

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from shared.logging import LINE_BYTES, JsonLines, log_event
+
+
+@pytest.fixture
+def lines():
+    """What is written to stdout."""
+    stream = io.StringIO()
+    log = logging.getLogger("pipeline")
+    handler = JsonLines(stream=stream, project_id="p", labels={"service": "s"})
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield lambda: stream.getvalue().splitlines()
+    log.removeHandler(handler)
+
+
+def test_an_event_is_one_line_of_json(lines):
+    log_event("collected", severity=logging.ERROR, stock_name="삼성전자", rows=3)
+
+    line = json.loads(lines()[-1])
+    assert (line["event"], line["severity"]) == ("collected", "ERROR")
+    assert (line["stock_name"], line["rows"]) == ("삼성전자", 3)
+
+
+@pytest.mark.parametrize("character", ["a", "가", '"', "\\", "\x01", "\n"])
+def test_a_line_is_never_longer_than_cloud_logging_accepts(lines, character):
+    log_event("dead_letter", severity=logging.ERROR, reason=character * 200_000)
+
+    written = lines()[-1]
+    assert len(written.encode()) <= LINE_BYTES
+    line = json.loads(written)
+    assert (line["event"], line["severity"]) == ("dead_letter", "ERROR")
+    assert line["truncated"]
+
+
+def test_a_line_can_always_be_encoded(lines):
+    log_event("dead_letter", reason="a\ud800b")
+
+    line = json.loads(lines()[-1].encode())
+    assert line["reason"] == "a\N{REPLACEMENT CHARACTER}b"
