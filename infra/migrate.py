@@ -29,7 +29,7 @@ CREATE_ROLE = """
     DO $$ BEGIN CREATE ROLE {role} NOLOGIN;
     EXCEPTION WHEN duplicate_object THEN NULL; END $$
 """
-# Nobody but the migrator creates tables; what a later migration adds is granted by it.
+# Only the migrator creates tables; what a later migration adds is granted by it.
 RIGHTS = (
     "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
     f"GRANT USAGE ON SCHEMA public TO {READER}, {WRITER}",

@@ -114,6 +114,7 @@ class KiwoomRejected(PermanentError):
         self.broker_code = broker_code
         # ``kiwoom_1511`` and the like: the broker's code is what tells them apart.
         self.error_code = f"kiwoom_{broker_code}"
+        self.remedy = remedy or self.remedy
 
 
 class MalformedResponse(PermanentError):
@@ -124,7 +125,7 @@ class MalformedResponse(PermanentError):
 
 
 class StockListRejected(PermanentError):
-    """The broker's stock list is empty or shrank too much; the old one is kept."""
+    """The broker's stock list is empty or shrank too much; the stored one stays."""
 
     error_code = "stock_list_rejected"
     remedy = "none if it happens once; if it stays, compare the broker's list"

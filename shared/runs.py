@@ -1,4 +1,4 @@
-"""A run as it is written down, before its requests are sent out."""
+"""A run as it is recorded, before its requests are published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """What was asked for by which message, and the requests that come of it.
+    """A trigger, the message that brought it, and the requests it leads to.
 
     Without requests, there was no session. ``tick_of`` is when a tick was published:
     such a run is superseded by any later one for the same trigger.

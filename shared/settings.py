@@ -115,7 +115,7 @@ class KiwoomSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretSettings:
-    """Where secrets are kept and under which names."""
+    """Where secrets are stored and under which names."""
 
     project: str
     emulator_host: str | None
@@ -135,10 +135,10 @@ class SecretSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PubSubSettings:
-    """Where messages are published, and how a task is tried.
+    """Where messages are published, and how tasks are attempted.
 
-    It may fail ``max_attempts`` times; a try that says nothing for ``lease_seconds``
-    is taken for dead.
+    A task may fail ``max_attempts`` times; an attempt that does not renew its lease for
+    ``lease_seconds`` is taken for dead.
     """
 
     project: str
@@ -147,7 +147,7 @@ class PubSubSettings:
     token_topic: str
     max_attempts: int = 5
     lease_seconds: float = 120.0
-    # Pub/Sub never uses an id twice; an emulator does, whenever it starts anew.
+    # Pub/Sub never uses an id twice; an emulator does, whenever it is restarted.
     message_id_scope: str = ""
 
     @classmethod

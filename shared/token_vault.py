@@ -1,4 +1,4 @@
-"""Secrets, and the one token that everybody shares, in Secret Manager."""
+"""Secrets, and the one token that all functions share, in Secret Manager."""
 
 from __future__ import annotations
 

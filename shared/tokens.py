@@ -15,7 +15,7 @@ class AccessToken:
 
     ``app_key_id`` is a fingerprint of the app key it was issued for: the broker
     counts requests by app key, and those who count never see the key itself.
-    ``version`` is where the vault keeps the token, None before it is kept.
+    ``version`` is where the vault stores the token, None before it is stored.
     """
 
     value: str = field(repr=False)
@@ -28,7 +28,7 @@ class AccessToken:
         return now + margin < self.expires_at
 
     def to_bytes(self) -> bytes:
-        """Write what the vault keeps."""
+        """Write what the vault stores."""
         fields = {
             "token": self.value,
             "expires_at": self.expires_at.astimezone(UTC).isoformat(),
@@ -41,7 +41,7 @@ class AccessToken:
         """Read what ``to_bytes`` wrote.
 
         Raises:
-            ValueError: If the data are no token; the text never repeats them.
+            ValueError: If the data are no token; the message never repeats them.
         """
         try:
             fields = json.loads(data)

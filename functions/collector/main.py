@@ -95,7 +95,7 @@ def wire() -> Collector:
 
 @push_endpoint
 def collect_candles(event: CloudEvent) -> None:
-    """Store what one request asks for; returning acknowledges, raising redelivers."""
+    """Store what is requested; returning acknowledges, raising redelivers."""
     collector = wire()
     delivery = Delivery.of(event)
     with acknowledging(delivery, collector.dead_letters, collector.token_requester):

@@ -36,7 +36,7 @@ class Stocks(Protocol):
 
 
 class RunLedger(Protocol):
-    """Where runs are written down."""
+    """Where runs are recorded."""
 
     def open_run(self, run: NewRun) -> OpenedRun:
         """Write a run and its tasks; a tick may turn out to be superseded."""
@@ -45,7 +45,7 @@ class RunLedger(Protocol):
         """Note that all requests of the run are published."""
 
     def unpublished_runs(self) -> dict[str, list[bytes]]:
-        """Runs that were written down but never published, with their requests."""
+        """Runs that are in the ledger but were never published, with their requests."""
 
     def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """How many series of targets are not settled as far as they should be."""
@@ -85,10 +85,10 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     calendar: Calendar,
     now: datetime,
 ) -> DispatchResult:
-    """Write down the run that a trigger asks for, then publish its requests.
+    """Write the run of a trigger to the ledger, then publish its requests.
 
-    A tick on a day without a session, or before it opens, is written down and asks
-    for nothing; so does one that comes so late that a later one was there before it.
+    A tick on a day without a session, or before it opens, is noted without requests;
+    so is a tick that arrives after a later one.
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
     one after it only publishes again, which the finished tasks ignore. Runs that

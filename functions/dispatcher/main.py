@@ -71,7 +71,7 @@ def wire() -> Dispatcher:
 
 @push_endpoint
 def dispatch_trigger(event: CloudEvent) -> None:
-    """Start the run a trigger asks for; returning acknowledges, raising redelivers."""
+    """Start the run of a trigger; returning acknowledges, raising redelivers."""
     dispatcher = wire()
     delivery = Delivery.of(event)
     with acknowledging(delivery, dispatcher.dead_letters):

@@ -1,4 +1,4 @@
-"""reference_sync: the calendar, the stock master and the targets are kept right."""
+"""reference_sync: the calendar, the stock master and the targets, kept current."""
 
 from __future__ import annotations
 

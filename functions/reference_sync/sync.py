@@ -1,4 +1,4 @@
-"""Keep the reference data right: the calendar, the stock master, the targets."""
+"""Keep the reference data up to date: the calendar, the stock master, the targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.messages import ReferenceRequest
     from shared.stocks import Stock
 
-# With fewer known days ahead than this, somebody has to extend the calendar.
+# With fewer known days ahead than this, the calendar has to be extended.
 HORIZON_DAYS = 60
 UNLISTED_AFTER = 2
 # The broker may send a list that is cut off; markets do not shrink by a tenth.
@@ -24,7 +24,7 @@ MINIMUM_SHARE = 0.9
 
 
 class Sessions(Protocol):
-    """Where the calendar is kept."""
+    """Where the calendar is stored."""
 
     def write(self, sessions: Iterable[MarketSession], source: str) -> int:
         """Take these sessions as the calendar; return how many days changed."""
@@ -34,7 +34,7 @@ class Sessions(Protocol):
 
 
 class Stocks(Protocol):
-    """Where the master is kept."""
+    """Where the stock master is stored."""
 
     def counts(self) -> dict[str, int]:
         """How many stocks are listed, by market code."""
@@ -56,7 +56,7 @@ class Stocks(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundledData:
-    """What the function brings along."""
+    """Data that is deployed with the function."""
 
     sessions: Callable[[], Iterable[MarketSession]]
     targets: Callable[[], list[Stock]]
@@ -78,7 +78,7 @@ class SyncResult:
         return self.days_left is not None and self.days_left < HORIZON_DAYS
 
 
-def sync(  # noqa: PLR0913 - what is asked, and the four things it needs
+def sync(  # noqa: PLR0913 - the request, and the five things it needs
     request: ReferenceRequest,
     listed: Callable[[Market], list[Stock]],
     sessions: Sessions,
@@ -86,7 +86,7 @@ def sync(  # noqa: PLR0913 - what is asked, and the four things it needs
     bundled: BundledData,
     now: datetime,
 ) -> SyncResult:
-    """Do what ``request`` asks for.
+    """Bring up to date what ``request`` names.
 
     Raises:
         MalformedMessage: If a target is not in the master.

@@ -44,7 +44,7 @@ class Refresher:
     lock: Lock = field(default_factory=Lock)
 
     def keys(self) -> tuple[str, str]:
-        """The app key and its secret, read anew each time."""
+        """The app key and its secret, read each time."""
         app_key, _ = self.secrets.read(self.names.app_key)
         secret_key, _ = self.secrets.read(self.names.secret_key)
         return app_key.decode().strip(), secret_key.decode().strip()

@@ -1,4 +1,4 @@
-"""Request slots, kept in PostgreSQL so that all instances keep one limit together."""
+"""Request slots, kept in PostgreSQL so that all instances share one limit."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class RateSlots:
         """Return when the next request may be sent.
 
         The wait itself holds no connection. A slot that the broker's refusal has made
-        void meanwhile is reserved anew.
+        void meanwhile is reserved again.
 
         Raises:
             Busy: If the wait would be too long, or live requests are waiting.
@@ -111,7 +111,7 @@ class RateSlots:
                 return
 
     def slow_down(self, app_key_id: str, api_id: str) -> None:
-        """Let everybody pause, and go on slower: the broker refused a request."""
+        """Let all instances pause, then go on slower: the broker refused a request."""
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         with transaction(self._engine) as connection:
             connection.execute(SLOW_DOWN, slot | SLOWDOWN | {"pause": PAUSE_SECONDS})

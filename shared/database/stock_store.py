@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shared.stocks import Stock
 
-# The master does not know which stocks are targets; whoever is listed is not absent.
+# The master does not know which stocks are targets; a listed stock is not absent.
 UPSERT = text("""
     INSERT INTO stocks (stock_code, stock_name, market_code, market_name, listed,
                         is_target, listed_on, listed_shares, audit_info, state, sector,
@@ -41,7 +41,7 @@ UPSERT = text("""
 COUNTS = text(
     "SELECT market_code, count(*) FROM stocks WHERE listed GROUP BY market_code"
 )
-# A stock that is listed again is asked for again.
+# A stock that is listed again is requested again.
 RELISTED = text("""
     UPDATE series SET ended = false
     FROM stocks

@@ -1,7 +1,7 @@
 """The messages of the pipeline, and the checks at its edge.
 
-A *trigger* asks for a run; a *collect request* asks for one stock in one timeframe; a
-*reference request* and a *token request* ask for what both need. All travel as JSON.
+A *trigger* starts a run; a *collect request* is for one stock in one timeframe; a
+*reference request* and a *token request* are for what both need. All travel as JSON.
 Whatever is unknown or malformed is refused by name, with the remedy; nothing is
 guessed.
 """

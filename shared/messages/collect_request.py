@@ -1,4 +1,4 @@
-"""What asks for one stock in one timeframe."""
+"""The request for one stock in one timeframe."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Fields:
     """The fields of one JSON object; each is taken once, what is left is unknown."""
 
     def __init__(self, data: bytes) -> None:
-        """Read an object of JSON; anything else is a ``MalformedMessage``."""
+        """Read a JSON object; anything else is a ``MalformedMessage``."""
         field = "message"
         if not data:
             text = 'has no body; send a JSON object like {"timeframe":"5m"}'
@@ -53,7 +53,7 @@ class Fields:
         return self._fields.pop(name, None)
 
     def refuse_the_rest(self) -> None:
-        """Refuse a message that has fields which nobody took."""
+        """Refuse a message with fields that were not taken."""
         for name in self._fields:
             known = ", ".join(self._known)
             raise MalformedMessage(name, f"unknown field; the known ones are {known}")
@@ -183,7 +183,7 @@ class Fields:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, unless it says something twice."""
+    """A JSON object, unless it has a field twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,4 +1,4 @@
-"""What asks for the calendar, the stock master or other targets."""
+"""The request for the calendar, the stock master or other targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What asks for a fresh access token."""
+"""The request for a fresh access token."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shared.messages.fields import Fields
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRequest:
-    """A token is wanted, and why.
+    """A request for a token, with its reason.
 
     ``rejected_version`` is the vault's version that the broker refused: it is replaced
-    unless somebody has done so already. ``force`` replaces whatever is there.
+    unless that has been done already. ``force`` replaces any token.
     """
 
     reason: str

@@ -1,4 +1,4 @@
-"""What asks for a run."""
+"""The message that starts a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_DEPTH = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A run that somebody asks for.
+    """The run that is requested.
 
     ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
     ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul. ``force`` makes a

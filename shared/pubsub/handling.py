@@ -73,7 +73,7 @@ def acknowledging(
 
     A permanent error publishes the message as a dead letter and acknowledges it; a
     transient one answers 503 and *busy* answers 429, and both are delivered again; a
-    token that failed is requested anew from ``tokens``. An unforeseen exception goes on
+    token that failed is replaced through ``tokens``. An unforeseen exception goes on
     to the framework, which answers 500.
     """
     about: dict[str, Any] = {"message_id": delivery.message_id}

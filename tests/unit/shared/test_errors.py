@@ -36,7 +36,10 @@ def test_no_two_errors_share_a_code():
 
 
 def test_the_code_of_the_broker_tells_its_refusals_apart():
-    assert KiwoomRejected("ka10080", "1511", "no").error_code == "kiwoom_1511"
+    error = KiwoomRejected("ka10080", "8050", "no", "register the address")
+
+    assert (error.error_code, error.remedy) == ("kiwoom_8050", "register the address")
+    assert KiwoomRejected("ka10080", "1511", "no").remedy == KiwoomRejected.remedy
 
 
 def test_an_exhausted_task_is_known_by_its_last_error():
