@@ -39,6 +39,10 @@ class CandleSession(StrEnum):
     AFTER = "after"
 
 
+# What a bigint of the database holds.
+LARGEST_INTEGER = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candle:
     """One candle of one stock; ``(stock_code, timeframe, opened_at)`` is its key.
@@ -67,6 +71,10 @@ class Candle:
         if self.opened_at.tzinfo is None:
             message = "opened_at has no time zone"
             raise ValueError(message)
+        prices = (self.open, self.high, self.low, self.close)
+        if max(*prices, self.volume, self.turnover or 0) > LARGEST_INTEGER:
+            message = "a value does not fit 64 bits"
+            raise ValueError(message)
         if self.low <= 0:
             message = f"low {self.low} is not a price"
             raise ValueError(message)
@@ -78,6 +86,9 @@ class Candle:
             raise ValueError(message)
         if self.volume < 0:
             message = f"volume {self.volume} is negative"
+            raise ValueError(message)
+        if self.turnover is not None and self.turnover < 0:
+            message = f"turnover {self.turnover} is negative"
             raise ValueError(message)
 
 
