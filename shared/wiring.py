@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from shared.database.rate_slots import WaitPolicy, new_throttle
-from shared.kiwoom.client import KiwoomClient, new_session
+from shared.kiwoom.client import KiwoomClient
+from shared.kiwoom.wire import new_http_session
 from shared.settings import KiwoomSettings, SecretSettings
 from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
 
@@ -33,7 +34,7 @@ def kiwoom_clients(
     """
     kiwoom = KiwoomSettings.from_env()
     tokens = CachedToken(token_vault(), clock)
-    http = new_session(pool_size)
+    http = new_http_session(pool_size)
 
     def client(wait_policy: WaitPolicy) -> KiwoomClient:
         throttle = new_throttle(engine, kiwoom.requests_per_second, wait_policy)

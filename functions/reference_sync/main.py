@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from shared.stocks import Market, Stock
 
 WAIT_POLICY = WaitPolicy(max_wait=30)
+# Of the rows of a list that were skipped, so many are named in the log.
+REASONS = 10
 BUNDLED_DATA = BundledData(sessions=market_sessions, targets=target_stocks)
 
 
@@ -51,14 +53,17 @@ class ReferenceSync:
     clock: Clock
 
     def listed(self, market: Market) -> list[Stock]:
-        """Ask the broker for a market's stocks."""
-        return self.master.listed(market, self)
-
-    def waiting(self) -> None:
-        """No lease has to be renewed while the request waits."""
-
-    def sent(self) -> None:
-        """Two requests a day are not counted."""
+        """Ask the broker for a market's stocks; rows that were skipped are logged."""
+        listing = self.master.listed(market)
+        if listing.skipped:
+            log_event(
+                "stock_rows_skipped",
+                severity=logging.WARNING,
+                market=market.name,
+                rows=len(listing.skipped),
+                reasons=listing.skipped[:REASONS],
+            )
+        return list(listing.stocks)
 
 
 @cached

@@ -10,7 +10,7 @@ from functions.token_refresher.refresh import refresh
 from shared.clock import Clock, new_clock
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.auth import TokenIssuer
-from shared.kiwoom.client import new_session
+from shared.kiwoom.wire import new_http_session
 from shared.logging import configure_logging, log_event
 from shared.messages import TokenRequest
 from shared.pubsub.dead_letters import DeadLetterPublisher
@@ -55,16 +55,18 @@ def wire() -> Refresher:
     """Build everything, at the first message."""
     configure_logging(LogSettings.from_env())
     topics = PubSubSettings.from_env()
+    clock = new_clock(ClockSettings.from_env().offset)
+    base_url = KiwoomSettings.from_env().base_url
     names = SecretSettings.from_env()
     secrets = Secrets(new_client(names), names.project)
     publisher = Publisher(topics.project)
     refresher = Refresher(
         secrets=secrets,
         names=names,
-        issuer=TokenIssuer(new_session(), KiwoomSettings.from_env().base_url),
+        issuer=TokenIssuer(new_http_session(), base_url, clock),
         vault=TokenVault(secrets, names.token),
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
-        clock=new_clock(ClockSettings.from_env().offset),
+        clock=clock,
     )
     freeze_gc()
     return refresher

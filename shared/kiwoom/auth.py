@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from shared.errors import MalformedResponse
-from shared.kiwoom.client import decode, post
+from shared.errors import KiwoomUnavailable, MalformedResponse
 from shared.kiwoom.fields import instant
+from shared.kiwoom.wire import decode, post
 from shared.tokens import AccessToken, fingerprint
 
 if TYPE_CHECKING:
     import requests
 
+    from shared.clock import Clock
+
 API_ID = "au10001"
 PATH = "/oauth2/token"
+# What can stand in a header.
+TOKEN = re.compile(r"[!-~]{1,4096}")
 
 
 class TokenIssuer:
-    """Asks the broker for access tokens."""
+    """Requests access tokens from the broker."""
 
-    def __init__(self, http: requests.Session, base_url: str) -> None:
-        """Ask the host at ``base_url``."""
+    def __init__(self, http: requests.Session, base_url: str, clock: Clock) -> None:
+        """Ask the host at ``base_url``; ``clock`` tells whether a token has expired."""
         self._http = http
         self._base_url = base_url
+        self._clock = clock
 
     def issue(self, app_key: str, secret_key: str) -> AccessToken:
-        """Ask for a token; it usually lives 24 hours.
+        """Request a token; it usually lives 24 hours.
 
         Raises:
             KiwoomRejected: If the keys or this address are not accepted.
-            MalformedResponse: If the answer holds no token.
-            TransientError: If the broker may answer later.
+            MalformedResponse: If the answer has no token, or no time of its end.
+            TransientError: If the broker may answer later, or with a token that has
+                not expired yet.
 
         Source: Kiwoom au10001; ``expires_dt`` is a time in Seoul.
         """
@@ -41,12 +48,19 @@ class TokenIssuer:
         }
         response = post(self._http, f"{self._base_url}{PATH}", {"api-id": API_ID}, body)
         answer = decode(API_ID, response)
+        value = answer.get("token")
+        if not (isinstance(value, str) and TOKEN.fullmatch(value)):
+            message = f"{API_ID}: the answer has no token"
+            raise MalformedResponse(message)
         try:
-            return AccessToken(
-                value=answer["token"],
-                expires_at=instant(answer["expires_dt"]),
-                app_key_id=fingerprint(app_key),
-            )
-        except (KeyError, ValueError, AttributeError):
-            message = f"{API_ID}: the answer has no token and expires_dt"
+            expires_at = instant(answer.get("expires_dt"))
+        except ValueError as error:
+            message = f"{API_ID}: expires_dt {error}"
             raise MalformedResponse(message) from None
+        token = AccessToken(
+            value=value, expires_at=expires_at, app_key_id=fingerprint(app_key)
+        )
+        if not token.is_fresh(self._clock()):
+            message = f"{API_ID}: the token expired already, on {expires_at}"
+            raise KiwoomUnavailable(message)
+        return token

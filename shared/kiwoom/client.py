@@ -1,17 +1,10 @@
-"""One call to the broker: headers, pages, retries, and what its errors mean.
-
-The contract was observed on the wire, and differs from most clients on the web:
-authentication errors arrive as HTTP 200, only the rate limit has a status of its own
-(429), and what went wrong is the four-digit code in brackets inside the message.
-"""
+"""Calls of the broker: with a token, below its limit, page by page."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-import requests
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -21,52 +14,24 @@ from tenacity import (
 )
 
 from shared.errors import (
-    KiwoomRejected,
     KiwoomUnavailable,
     MalformedResponse,
-    PermanentError,
     RateLimited,
     TokenRejected,
-    TransientError,
-    UnknownStock,
 )
+from shared.kiwoom.wire import decode, post
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import requests
+
+    from shared.pages import RequestObserver
     from shared.tokens import AccessToken
 
-# The broker's firewall blocks the default names of some libraries.
-USER_AGENT = "tradesmart-pipeline/1.0"
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 15.0
 ATTEMPTS = 3
-# A year of five-minute candles with after-market is 35 pages, forty years of daily
-# ones are 17: more pages than this mean that the broker runs in circles.
-PAGE_CAP = 200
-
-BROKER_CODE = re.compile(r"\[(?:CODE=)?(\d{3,5})")
-RATE_CODES = {"1700", "1701", "1702"}
-TOKEN_CODES = {"8003", "8005", "8103"}
-UNKNOWN_STOCK_CODES = {"1902", "1903"}
-PASSING_CODES = {"1999", "8006", "8009"}
-# What the broker refuses until somebody has done something about it.
-NEW_KEYS = (
-    "add the right ones: gcloud secrets versions add kiwoom-app-key --data-file=- "
-    "and likewise kiwoom-secret-key"
-)
-OTHER_HOST = "set KIWOOM_MODE to the host that the app key is for (real or mock)"
-OTHER_ADDRESS = "register the address that requests come from in the broker's portal"
-THEN_REFRESH = 'then publish {"reason":"operator","force":true} to the tokens topic'
-REMEDIES = {
-    "8001": NEW_KEYS,
-    "8002": NEW_KEYS,
-    "8010": f"let all requests leave through one address; {THEN_REFRESH}",
-    "8030": OTHER_HOST,
-    "8031": f"{OTHER_HOST}; {THEN_REFRESH}",
-    "8040": OTHER_ADDRESS,
-    "8050": OTHER_ADDRESS,
-}
+# A market is one page today: more than this means that the broker never ends.
+PAGE_CAP = 100
 
 
 class TokenSource(Protocol):
@@ -89,98 +54,12 @@ class Throttle(Protocol):
         """Note that the broker counted too many requests."""
 
 
-class Meter(Protocol):
-    """Who wants to know about every request."""
-
-    def waiting(self) -> None:
-        """A request is about to wait for its turn."""
-
-    def sent(self) -> None:
-        """A request is on its way."""
-
-
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One page: the JSON body, and the key of the next page, None on the last.
-
-    A key that is promised but empty stays ``""``: that is no last page.
-    """
+    """One page: the JSON body, and the cursor of the next page, None on the last."""
 
     body: dict[str, Any]
-    next_key: str | None
-
-
-def new_session(pool_size: int = 1) -> requests.Session:
-    """A kept-alive session with an explicit User-Agent."""
-    session = requests.Session()
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=pool_size)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    session.headers["User-Agent"] = USER_AGENT
-    return session
-
-
-def post(
-    http: requests.Session, url: str, headers: dict[str, str], body: dict[str, str]
-) -> requests.Response:
-    """Post JSON, with time-outs.
-
-    Raises:
-        KiwoomUnavailable: If no answer came.
-    """
-    try:
-        return http.post(
-            url,
-            json=body,
-            headers={"Content-Type": "application/json;charset=UTF-8", **headers},
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
-            allow_redirects=False,
-        )
-    except requests.RequestException as error:
-        # The library's text may repeat the request, so only its kind is told.
-        message = f"no answer from the broker ({type(error).__name__})"
-        raise KiwoomUnavailable(message) from None
-
-
-def decode(api_id: str, response: requests.Response) -> dict[str, Any]:
-    """Return the body of a successful answer.
-
-    Success is HTTP 200 and ``return_code`` 0, as a number or as a text.
-
-    Raises:
-        PermanentError: If the broker refuses in a way that repeating will not change.
-        TransientError: If waiting, or another token, may help.
-    """
-    try:
-        body = response.json()
-    except requests.JSONDecodeError:
-        body = None
-    if not isinstance(body, dict):
-        message = f"{api_id}: HTTP {response.status_code} without JSON"
-        raise KiwoomUnavailable(message)
-    if (
-        response.status_code == requests.codes.ok
-        and str(body.get("return_code")) == "0"
-    ):
-        return body
-    raise _error(api_id, response.status_code, str(body.get("return_msg", "")))
-
-
-def _error(api_id: str, status: int, text: str) -> PermanentError | TransientError:
-    """Tell what the broker's error means; 429 alone is a status with a meaning."""
-    match = BROKER_CODE.search(text)
-    code = match[1] if match else ""
-    if code in RATE_CODES or (status == requests.codes.too_many and code != "1634"):
-        return RateLimited(f"{api_id}: the broker counted too many requests ({code})")
-    if code in TOKEN_CODES or (
-        not code and status in {requests.codes.unauthorized, requests.codes.forbidden}
-    ):
-        return TokenRejected(f"{api_id}: the broker rejected the token ({code})")
-    if code in UNKNOWN_STOCK_CODES:
-        return UnknownStock(f"{api_id}: {text}")
-    if code in PASSING_CODES or (not code and status != requests.codes.ok):
-        return KiwoomUnavailable(f"{api_id}: HTTP {status} {text}".rstrip())
-    return KiwoomRejected(api_id, code or "no code", text, REMEDIES.get(code, ""))
+    cursor: str | None
 
 
 class KiwoomClient:
@@ -194,53 +73,32 @@ class KiwoomClient:
         throttle: Throttle,
         sleep: Callable[[float], None],
     ) -> None:
-        """Use ``http`` for every request; ``sleep`` is how retries wait."""
+        """Call the host at ``base_url``; ``sleep`` takes the seconds of a back-off."""
         self._http = http
         self._base_url = base_url
         self._tokens = tokens
         self._throttle = throttle
         self._sleep = sleep
 
-    def pages(
+    def page(
         self,
         api_id: str,
         path: str,
         body: dict[str, str],
-        meter: Meter,
-        next_key: str | None = None,
-    ) -> Iterator[Reply]:
-        """Yield page after page; stop iterating when the wanted rows are there.
+        *,
+        cursor: str | None = None,
+        observer: RequestObserver | None = None,
+    ) -> Reply:
+        """Request one page: retried where that helps, once more with a newer token.
 
-        ``next_key`` goes on where an earlier reading of the same body stopped.
-
-        ``meter`` is told of every request, retries among them.
+        A ``cursor`` goes on where an earlier page of the same body ended. The
+        ``observer`` is told of every request, retries among them.
 
         Raises:
-            MalformedResponse: If the broker never stops, or repeats itself.
             PermanentError: See ``decode``.
-            TransientError: See ``decode``; a page is asked for three times first.
+            TransientError: See ``decode``; also for a page that neither ends nor says
+                where to go on. It is requested three times first.
         """
-        for _ in range(PAGE_CAP):
-            reply = self._page(api_id, path, body, next_key, meter)
-            yield reply
-            if reply.next_key is None:
-                return
-            if reply.next_key in {"", next_key}:
-                message = f"{api_id}: the broker promises a page but gives no new key"
-                raise MalformedResponse(message)
-            next_key = reply.next_key
-        message = f"{api_id}: more than {PAGE_CAP} pages for one stock"
-        raise MalformedResponse(message)
-
-    def _page(
-        self,
-        api_id: str,
-        path: str,
-        body: dict[str, str],
-        next_key: str | None,
-        meter: Meter,
-    ) -> Reply:
-        """Ask for one page: retried where that helps, once more with a newer token."""
         attempts = Retrying(
             retry=retry_if_exception_type((KiwoomUnavailable, RateLimited)),
             stop=stop_after_attempt(ATTEMPTS),
@@ -250,13 +108,15 @@ class KiwoomClient:
         )
         token = self._tokens.current()
         headers = {"api-id": api_id, "cont-yn": "N", "next-key": ""}
-        if next_key is not None:
-            headers |= {"cont-yn": "Y", "next-key": next_key}
+        if cursor is not None:
+            headers |= {"cont-yn": "Y", "next-key": cursor}
 
         def request(token: AccessToken) -> Reply:
-            meter.waiting()
+            if observer:
+                observer.before_request()
             self._throttle.wait(token.app_key_id, api_id)
-            meter.sent()
+            if observer:
+                observer.request_sent()
             bearer = {"authorization": f"Bearer {token.value}"}
             url = f"{self._base_url}{path}"
             response = post(self._http, url, headers | bearer, body)
@@ -267,7 +127,7 @@ class KiwoomClient:
                 raise
             except TokenRejected as error:
                 raise TokenRejected(str(error), token.version) from None
-            return Reply(answer, _next_key(response))
+            return Reply(answer, _next_cursor(api_id, response, cursor))
 
         try:
             return attempts(request, token)
@@ -277,12 +137,56 @@ class KiwoomClient:
                 raise
             return attempts(request, newer)
 
+    def pages(
+        self,
+        api_id: str,
+        path: str,
+        body: dict[str, str],
+        *,
+        observer: RequestObserver | None = None,
+    ) -> Iterator[Reply]:
+        """Yield all pages of an answer, in the broker's order.
 
-def _next_key(response: requests.Response) -> str | None:
-    """The key of the next page; the last page has the header, but empty."""
-    if response.headers.get("cont-yn", "N").strip().upper() != "Y":
+        Raises:
+            MalformedResponse: If the broker never ends.
+            PermanentError: See ``page``.
+            TransientError: See ``page``; also if the pages go round in circles.
+        """
+        cursors: set[str | None] = {None}
+        cursor = None
+        for _ in range(PAGE_CAP):
+            reply = self.page(api_id, path, body, cursor=cursor, observer=observer)
+            yield reply
+            cursor = reply.cursor
+            if cursor is None:
+                return
+            if cursor in cursors:
+                message = f"{api_id}: the broker's pages go round in circles"
+                raise KiwoomUnavailable(message)
+            cursors.add(cursor)
+        message = f"{api_id}: more than {PAGE_CAP} pages"
+        raise MalformedResponse(message)
+
+
+def _next_cursor(
+    api_id: str, response: requests.Response, cursor: str | None
+) -> str | None:
+    """The key of the next page; None only if the broker says that there is none.
+
+    The last page says ``cont-yn: N``. A page without that header may be one that a
+    proxy or a fault cut short: to take it as the last would lose all older candles.
+    """
+    continues = response.headers.get("cont-yn", "").strip().upper()
+    if continues == "N":
         return None
-    return response.headers.get("next-key", "").strip()
+    if continues != "Y":
+        message = f"{api_id}: the answer does not say whether it is the last page"
+        raise KiwoomUnavailable(message)
+    key = response.headers.get("next-key", "").strip()
+    if key in {"", cursor}:
+        message = f"{api_id}: the broker promises another page but gives no new key"
+        raise KiwoomUnavailable(message)
+    return key
 
 
 _backoff = wait_random_exponential(multiplier=0.5, max=4)

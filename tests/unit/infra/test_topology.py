@@ -10,7 +10,7 @@ from functions.collector.collect import BUDGET
 from functions.collector.main import LIVE
 from infra.topology import load
 from shared.candles import Timeframe
-from shared.kiwoom.client import CONNECT_SECONDS, READ_SECONDS
+from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
 from shared.settings import PubSubSettings, SecretSettings
 from tests.support.builders import kst

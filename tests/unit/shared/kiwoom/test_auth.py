@@ -6,7 +6,7 @@ import pytest
 
 from shared.errors import KiwoomRejected, KiwoomUnavailable, MalformedResponse
 from shared.kiwoom.auth import TokenIssuer
-from shared.kiwoom.client import new_session
+from shared.kiwoom.wire import new_http_session
 from shared.tokens import fingerprint
 from tests.support.builders import kst
 from tests.support.fakes import FakeWire, refusal, reply
@@ -20,11 +20,14 @@ GOOD = {
 }
 
 
-def issue(answer):
+NOW = kst("2026-11-20 08:37:13")
+
+
+def issue(answer, now=NOW):
     wire = FakeWire(answer)
-    http = new_session()
+    http = new_http_session()
     http.mount("https://", wire)
-    issuer = TokenIssuer(http, "https://api.kiwoom.com")
+    issuer = TokenIssuer(http, "https://api.kiwoom.com", lambda: now)
     return issuer.issue("app-key", "app-secret"), wire.requests[0]
 
 
@@ -73,11 +76,39 @@ def test_a_firewall_may_let_us_through_later():
         issue((b"<html>", 403, {}))
 
 
-@pytest.mark.parametrize("missing", ["token", "expires_dt"])
-def test_an_answer_without_a_token_is_broken_and_not_repeated(missing):
-    answer = {name: value for name, value in GOOD.items() if name != missing}
-
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"token": None},
+        {"token": ""},
+        {"token": " "},
+        {"token": 5},
+        {"token": "a b"},
+        {"token": "토큰"},
+        {"token": "x\n"},
+        {"token": "x" * 5_000},
+        {"expires_dt": None},
+        {"expires_dt": ""},
+        {"expires_dt": "soon"},
+        {"expires_dt": "20261321083713"},
+        {"expires_dt": "00010101000000"},
+    ],
+)
+def test_an_answer_without_a_usable_token_is_broken_and_not_repeated(wrong):
     with pytest.raises(MalformedResponse) as refused:
-        issue(reply(answer))
+        issue(reply(GOOD | wrong))
+
+    assert "top-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["token", "expires_dt"])
+def test_a_field_that_is_missing_is_as_bad(missing):
+    with pytest.raises(MalformedResponse):
+        issue(reply({name: GOOD[name] for name in GOOD if name != missing}))
+
+
+def test_the_next_token_may_live_where_this_one_has_expired():
+    with pytest.raises(KiwoomUnavailable, match="expired already") as refused:
+        issue(reply(GOOD), now=kst("2026-11-21 08:37:13"))
 
     assert "top-secret" not in str(refused.value)

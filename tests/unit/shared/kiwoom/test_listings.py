@@ -3,17 +3,12 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import MalformedResponse
-from shared.kiwoom.client import KiwoomClient, new_session
+from shared.kiwoom.client import KiwoomClient
 from shared.kiwoom.listings import KiwoomStocks
+from shared.kiwoom.wire import new_http_session
 from shared.stocks import Market
 from tests.support.builders import day
-from tests.support.fakes import (
-    FakeMeter,
-    FakeThrottle,
-    FakeTokens,
-    FakeWire,
-    rows_reply,
-)
+from tests.support.fakes import FakeThrottle, FakeTokens, FakeWire, rows_reply
 
 SAMSUNG = {
     "code": "005930",
@@ -33,19 +28,29 @@ SAMSUNG = {
 }
 
 
-def ask(rows, market=Market.KOSPI, name="list"):
-    wire = FakeWire(rows_reply(name, rows))
-    http = new_session()
+def ask(*pages, market=Market.KOSPI, name="list"):
+    """The listing that these pages of rows make, and the requests it took."""
+    keys = [f"A{n}" for n in range(1, len(pages))] + [""]
+    wire = FakeWire(
+        *(rows_reply(name, *page) for page in zip(pages, keys, strict=True))
+    )
+    http = new_http_session()
     http.mount("https://", wire)
     client = KiwoomClient(
         http, "https://api.kiwoom.com", FakeTokens(), FakeThrottle(), lambda _: None
     )
-    return KiwoomStocks(client).listed(market, FakeMeter()), wire.requests[0]
+    return KiwoomStocks(client).listed(market), wire.requests
+
+
+def codes(listing):
+    return [stock.stock_code for stock in listing.stocks]
 
 
 def test_an_entry_becomes_a_stock():
-    ([stock], request) = ask([SAMSUNG])
+    listing, [request] = ask([SAMSUNG])
 
+    (stock,) = listing.stocks
+    assert not listing.skipped
     assert (stock.stock_code, stock.stock_name) == ("005930", "삼성전자")
     assert (stock.market_code, stock.market_name) == ("0", "거래소")
     assert stock.listed_on == day("1975-06-11")
@@ -58,29 +63,71 @@ def test_an_entry_becomes_a_stock():
 def test_funds_in_the_mixed_list_are_left_out():
     fund = SAMSUNG | {"code": "069500", "marketCode": "8"}
 
-    stocks, _ = ask([SAMSUNG, fund])
+    listing, _ = ask([SAMSUNG, fund])
 
-    assert [stock.stock_code for stock in stocks] == ["005930"]
+    assert codes(listing) == ["005930"]
+    assert not listing.skipped
 
 
 @pytest.mark.parametrize(
     ("code", "kept"), [("0001A0", True), ("02826K", True), ("5930", False)]
 )
 def test_codes_may_have_letters_but_not_any_length(code, kept):
-    stocks, _ = ask([SAMSUNG | {"code": code}])
+    listing, _ = ask([SAMSUNG | {"code": code}])
 
-    assert bool(stocks) is kept
+    assert bool(listing.stocks) is kept
+    assert bool(listing.skipped) is not kept
 
 
 def test_an_entry_needs_no_more_than_code_and_market():
-    ([stock], _) = ask([{"code": "005930", "name": "삼성  전자 ", "marketCode": "0"}])
+    listing, _ = ask([{"code": "005930", "name": "삼성  전자 ", "marketCode": "0"}])
 
+    (stock,) = listing.stocks
     assert stock.stock_name == "삼성 전자"
     assert (stock.listed_on, stock.listed_shares, stock.nxt_enabled) == (
         None,
         None,
         None,
     )
+
+
+@pytest.mark.parametrize("odd", [None, 0, 1.5, True, [], {}, "\x00", "\ud800"])
+def test_a_field_that_is_odd_keeps_the_stock(odd):
+    named = dict.fromkeys(SAMSUNG, odd) | {"code": "005930", "marketCode": 0}
+
+    listing, _ = ask([named])
+
+    assert codes(listing) == ["005930"]
+    assert listing.stocks[0].nxt_enabled is None
+    assert listing.stocks[0].stock_name in {"", "0", "1.5"}
+
+
+def test_a_code_without_its_zeros_is_found():
+    listing, _ = ask([SAMSUNG | {"code": 5930}])
+
+    assert codes(listing) == ["005930"]
+
+
+def test_a_row_that_is_no_object_is_skipped_and_told():
+    listing, _ = ask([None, SAMSUNG, [SAMSUNG], "005930"])
+
+    assert codes(listing) == ["005930"]
+    assert listing.skipped == ("a row is not an object",) * 3
+
+
+def test_a_code_that_is_listed_twice_is_one_stock_and_told():
+    listing, _ = ask([SAMSUNG, SAMSUNG | {"name": "다른"}])
+
+    assert [stock.stock_name for stock in listing.stocks] == ["삼성전자"]
+    assert listing.skipped == ("005930 is listed twice",)
+
+
+def test_a_list_that_goes_on_is_followed():
+    listing, requests = ask([SAMSUNG], [SAMSUNG | {"code": "000660"}], [SAMSUNG])
+
+    assert codes(listing) == ["005930", "000660"]
+    assert listing.skipped == ("005930 is listed twice",)
+    assert len(requests) == 3
 
 
 def test_an_answer_without_a_list_is_broken():
