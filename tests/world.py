@@ -29,8 +29,10 @@ from shared.database.rate_slots import NoLimit
 from shared.database.stock_store import StockStore
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import CHARTS, KiwoomCandles
-from shared.kiwoom.client import KiwoomClient, new_session
+from shared.kiwoom.client import KiwoomClient
+from shared.kiwoom.wire import new_http_session
 from shared.messages import CollectRequest
+from shared.pages import ChartQuery
 from shared.sessions import KST, Calendar
 from tests.support.builders import day, kst
 
@@ -72,7 +74,7 @@ class Token:
     """One token for good: tokens are not what these tests are about."""
 
     def __init__(self, world):
-        issuer = TokenIssuer(world.http, URL)
+        issuer = TokenIssuer(world.http, URL, lambda: world.now)
         self.token = issuer.issue("app-key", "app-secret")
 
     def current(self):
@@ -107,7 +109,7 @@ class World:
             lambda: self.now,
         )
         self.step = lambda _: None
-        self.http = new_session()
+        self.http = new_http_session()
         self.http.mount(URL, Wire(self))
         self.ledger = Ledger(engine)
         self.store = CandleStore(engine, lambda: CALENDAR)
@@ -185,21 +187,22 @@ class World:
 
     def truth(self, timeframe, start, stock_code="005930"):
         """The candles the broker has now, read in one go from today."""
-        pages = self.source().pages(
-            stock_code,
-            Timeframe(timeframe),
+        source = self.source()
+        query = ChartQuery(
+            stock_code=stock_code,
+            timeframe=Timeframe(timeframe),
             anchor=self.now.date(),
-            calendar=CALENDAR,
-            meter=Nobody(),
         )
-        found = {}
-        for page in pages:
+        found, cursor = {}, None
+        while True:
+            page = source.page(query, cursor=cursor, calendar=CALENDAR)
+            cursor = page.cursor
             for c in page.candles:
                 found[c.opened_at] = (
                     *(c.open, c.high, c.low, c.close, c.volume, c.turnover),
                     *(c.session.value, False),
                 )
-            if page.last or page.oldest < kst(start):
+            if page.is_last or page.oldest < kst(start):
                 break
         return {at: values for at, values in found.items() if at >= kst(start)}
 
@@ -209,16 +212,6 @@ class World:
             return [tuple(row) for row in result] if result.returns_rows else []
 
 
-class Nobody:
-    """A meter for requests that nobody counts."""
-
-    def waiting(self):
-        """Nobody waits."""
-
-    def sent(self):
-        """Nobody counts."""
-
-
 def pages_of(timeframe):
     """How many rows one request brings."""
-    return 900 if CHARTS[Timeframe(timeframe)].scope else 600
+    return CHARTS[Timeframe(timeframe)].page_size

@@ -15,9 +15,11 @@ from shared.candles import Timeframe
 from shared.errors import KiwoomRejected, KiwoomUnavailable, TokenRejected
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import KiwoomCandles
-from shared.kiwoom.client import KiwoomClient, new_session
+from shared.kiwoom.client import KiwoomClient
+from shared.kiwoom.wire import new_http_session
+from shared.pages import ChartQuery
 from tests.support.builders import CALENDAR, kst
-from tests.support.fakes import FakeMeter, FakeThrottle
+from tests.support.fakes import FakeThrottle
 
 NOW = kst("2026-11-20 10:30")
 
@@ -54,13 +56,13 @@ class Tokens:
 
 @pytest.fixture
 def http():
-    with new_session() as session:
+    with new_http_session() as session:
         yield session
 
 
 @pytest.fixture
 def token(http, url):
-    return TokenIssuer(http, url).issue(APP_KEY, SECRET_KEY)
+    return TokenIssuer(http, url, lambda: NOW).issue(APP_KEY, SECRET_KEY)
 
 
 @pytest.fixture
@@ -78,19 +80,29 @@ def scenario(url):
     play(faults=[])
 
 
-def read(candles, timeframe, oldest, meter=None):
-    pages = candles.pages(
-        "005930",
-        Timeframe(timeframe),
-        anchor=NOW.date(),
-        calendar=CALENDAR,
-        meter=meter or FakeMeter(),
+class Counter:
+    """Counts requests."""
+
+    def __init__(self):
+        self.count = 0
+
+    def before_request(self):
+        """The request may go on."""
+
+    def request_sent(self):
+        self.count += 1
+
+
+def read(candles, timeframe, oldest, counter=None):
+    query = ChartQuery(
+        stock_code="005930", timeframe=Timeframe(timeframe), anchor=NOW.date()
     )
-    found = []
-    for page in pages:
+    found, cursor = [], None
+    while not found or found[-1].opened_at > kst(oldest):
+        page = candles.page(query, cursor=cursor, calendar=CALENDAR, observer=counter)
         found += page.candles
-        if page.oldest <= kst(oldest):
-            break
+        cursor = page.cursor
+        assert cursor or page.oldest <= kst(oldest)
     return found
 
 
@@ -105,12 +117,12 @@ def read(candles, timeframe, oldest, meter=None):
     ],
 )
 def test_the_client_reads_every_timeframe(candles, timeframe, oldest, requests_needed):
-    meter = FakeMeter()
+    counter = Counter()
 
-    found = read(candles, timeframe, oldest, meter)
+    found = read(candles, timeframe, oldest, counter)
 
     assert found[-1].opened_at <= kst(oldest)
-    assert meter.count == requests_needed
+    assert counter.count == requests_needed
 
 
 def test_a_connection_is_kept_alive(candles, url, http):
@@ -143,4 +155,4 @@ def test_a_token_that_dies_early_is_noticed(candles, scenario):
 
 def test_wrong_keys_are_told(http, url):
     with pytest.raises(KiwoomRejected, match="8001"):
-        TokenIssuer(http, url).issue(APP_KEY, "wrong")
+        TokenIssuer(http, url, lambda: NOW).issue(APP_KEY, "wrong")

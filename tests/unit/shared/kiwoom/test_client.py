@@ -16,7 +16,14 @@ from shared.errors import (
 )
 from shared.kiwoom.client import PAGE_CAP, KiwoomClient
 from shared.kiwoom.wire import new_http_session
-from tests.support.fakes import TOKEN, FakeThrottle, FakeTokens, FakeWire, refusal, reply
+from tests.support.fakes import (
+    TOKEN,
+    FakeThrottle,
+    FakeTokens,
+    FakeWire,
+    refusal,
+    reply,
+)
 
 HTML: tuple[bytes, int, dict[str, str]] = (b"<html>Request Blocked</html>", 400, {})
 

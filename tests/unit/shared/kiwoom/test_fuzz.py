@@ -17,8 +17,8 @@ from shared.kiwoom.wire import new_http_session
 from shared.pages import ChartQuery, Page
 from shared.stocks import Market
 from shared.tokens import AccessToken
-from tests.builders import CALENDAR, a_day_row, a_minute_row, kst
-from tests.fakes import FakeThrottle, FakeTokens, FakeWire
+from tests.support.builders import CALENDAR, a_day_row, a_minute_row, kst
+from tests.support.fakes import FakeThrottle, FakeTokens, FakeWire
 
 FEW = settings(
     max_examples=50,
@@ -44,7 +44,9 @@ ROWS = st.one_of(
     st.builds(lambda at: a_day_row() | {"dt": at, "cntr_tm": at}, DATES | VALUES),
 )
 LISTS = st.lists(ROWS, max_size=5) | VALUES
-RETURN_CODES = st.sampled_from([0, 0, 0, "0", 3, "5", None, []])
+RETURN_CODES: st.SearchStrategy[object] = st.sampled_from(
+    [0, 0, 0, "0", 3, "5", None, []]
+)
 MESSAGES = st.text() | st.from_regex(r"\[(CODE=)?[0-9]{3,6}:?.\]", fullmatch=True)
 
 

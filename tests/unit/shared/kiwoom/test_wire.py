@@ -6,6 +6,8 @@ from http.client import IncompleteRead, RemoteDisconnected
 
 import pytest
 import requests
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     MaxRetryError,
     NameResolutionError,
@@ -33,6 +35,8 @@ from shared.kiwoom.wire import (
 )
 from tests.support.fakes import FakeWire, refusal, reply
 
+CONNECTION = HTTPConnection("host")
+POOL = HTTPConnectionPool("host")
 HTML = b"<html>Request Blocked</html>"
 
 
@@ -210,7 +214,7 @@ def test_without_one_the_library_has_its_own(monkeypatch):
 def wrapped(error, inner):
     """What requests makes of a failure below urllib3."""
     error.__cause__ = inner
-    return requests.ConnectionError(MaxRetryError(None, "/secret", error))
+    return requests.ConnectionError(MaxRetryError(POOL, "/secret", error))
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def wrapped(error, inner):
     [
         (
             wrapped(
-                NewConnectionError(None, "secret"),
+                NewConnectionError(CONNECTION, "secret"),
                 ConnectionRefusedError(111, "Connection refused"),
             ),
             "Connection refused",
@@ -226,7 +230,7 @@ def wrapped(error, inner):
         (
             wrapped(
                 NameResolutionError(
-                    "host", None, socket.gaierror(-2, "Name or service not known")
+                    "host", CONNECTION, socket.gaierror(-2, "Name or service not known")
                 ),
                 socket.gaierror(-2, "Name or service not known"),
             ),
@@ -235,7 +239,7 @@ def wrapped(error, inner):
         (
             requests.exceptions.SSLError(
                 MaxRetryError(
-                    None,
+                    POOL,
                     "/secret",
                     WrappedTlsError(ssl.SSLError(1, "secret")),
                 )
@@ -282,7 +286,7 @@ def test_a_failure_names_host_and_cause_and_nothing_that_was_sent(error, cause):
 
 def test_an_error_that_wraps_itself_is_followed_once():
     error = requests.ConnectionError("secret")
-    error.__context__ = MaxRetryError(None, "/secret", error)
+    error.__context__ = MaxRetryError(POOL, "/secret", error)
     http = new_http_session()
     http.mount("https://", FakeWire(error))
 
