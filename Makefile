@@ -67,7 +67,7 @@ checkov: $(CHECKOV) ## What checkov has to say about the stack; each skip has it
 ##@ Reference data
 
 .PHONY: calendar
-calendar: $(READY) ## Regenerate the trading calendar: last year to next year
+calendar: $(READY) ## Regenerate the trading calendar: 1986 to next year
 	$(BIN)/python -m infra.make_calendar
 
 .PHONY: stocks

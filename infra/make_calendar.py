@@ -7,75 +7,210 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import date, time
-from typing import TYPE_CHECKING, Any
+from datetime import date, datetime, time, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import exchange_calendars
 import pandas as pd
 
 from functions.reference_sync.reference_data import CALENDAR
 from shared.clock import new_clock
-from shared.sessions import CLOSES, DAY, KST, OPENS, SATURDAY, kst_date
+from shared.sessions import DAY, KST, SATURDAY, kst_date
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the package does not know, or not yet; each was announced by the exchange.
+    from shared.sessions import Hours
+
+# The package lists the holidays of weekdays since then.
+FIRST_YEAR = 1986
+# Days on which the exchange did not trade and that the package takes for sessions.
+# Those to come were announced by the exchange or follow from a law.
 CLOSED = {
+    # Saturdays within the closure at the end of the year.
+    date(1990, 12, 29),
+    date(1991, 12, 28),
     date(2026, 6, 3),  # local elections
     date(2026, 7, 17),  # Constitution Day, a holiday again since 2026
     date(2027, 5, 3),  # substitute for Labour Day
     date(2027, 7, 19),  # substitute for Constitution Day
 }
-# The day of the university entrance examination: everything begins an hour later.
-EXAMINATIONS = (date(2025, 11, 13), date(2026, 11, 19), date(2027, 11, 18))
-EXAMINATION_HOURS = (time(10), time(16, 30))
+# Until then the exchange traded on Saturdays, in the morning only. The package says so
+# in its weekmasks, but leaves Saturdays out of its sessions.
+LAST_SATURDAY = date(1998, 12, 5)
+# On the day of the university entrance examination everything is an hour later. The
+# package knows the examinations until 2020.
+EXAMINATIONS = (
+    date(2021, 11, 18),
+    date(2022, 11, 17),
+    date(2023, 11, 16),
+    date(2024, 11, 14),
+    date(2025, 11, 13),
+    date(2026, 11, 19),
+    date(2027, 11, 18),
+)
+UNUSUAL = dict.fromkeys(EXAMINATIONS, (time(10), time(16, 30))) | {
+    # Half an hour later, as the package's own source says; it has an hour.
+    date(1998, 11, 18): (time(10), time(15, 30)),
+    # The day after the attacks in the United States.
+    date(2001, 9, 12): (time(12), time(15)),
+}
+# The first session of a year opens so much later. The package says so, but misses the
+# years that began with a Saturday or a special holiday.
+CEREMONY = timedelta(hours=1)
+# Hours that hold for fewer sessions in a row are exceptions.
+SHORTEST_PERIOD = 10
+
+
+class Times(NamedTuple):
+    """A session's opening, lunch break (if there was one) and close, in KST."""
+
+    opens: time
+    pauses: time | None
+    closes: time
+
+    @property
+    def whole(self) -> Hours:
+        """What is traded of it on weekdays."""
+        return self.opens, self.closes
+
+    @property
+    def morning(self) -> Hours:
+        """What was traded of it on Saturdays."""
+        return self.opens, self.pauses or self.closes
 
 
 def generate(first: int, last: int) -> dict[str, Any]:
-    """The table for the years ``first`` to ``last``: closed weekdays, unusual hours."""
+    """The table for the years ``first`` to ``last``, as ``reference_data`` reads it."""
     begin, end = date(first, 1, 1), date(last, 12, 31)
+    # The package shifts the last session where a special day is not among its
+    # sessions, so that one more year keeps that out of the table.
     exchange = exchange_calendars.get_calendar(
-        "XKRX", start=pd.Timestamp(begin), end=pd.Timestamp(end)
+        "XKRX", start=pd.Timestamp(begin), end=pd.Timestamp(date(last + 1, 12, 31))
     )
-    sessions = {stamp.date() for stamp in exchange.sessions} - CLOSED
-    weekdays = [
-        day
-        for day in (begin + DAY * n for n in range((end - begin).days + 1))
-        if day.weekday() < SATURDAY
-    ]
-    hours = {day: EXAMINATION_HOURS for day in EXAMINATIONS if begin <= day <= end} | {
-        day: (opens, CLOSES)
-        for day in weekdays
-        if day in sessions and (opens := _opens(exchange, day)) != OPENS
+    weekdays = {
+        day: times
+        for day, times in _weekdays(exchange).items()
+        if day <= end and day not in CLOSED
     }
+    usual = _periods(begin, weekdays)
+    saturdays = _saturdays(exchange, begin, end)
+    sessions = {day: times.whole for day, times in weekdays.items()}
+    sessions |= {day: _in_force(usual, day).morning for day in saturdays}
+    sessions |= {day: hours for day, hours in UNUSUAL.items() if day in sessions}
+    for day in _first_of_each_year(sessions):
+        opens, closes = sessions[day]
+        if opens == _in_force(usual, day).opens:
+            later = datetime.combine(day, opens) + CEREMONY
+            sessions[day] = later.time(), closes
     return {
-        "about": "Weekdays on which the exchange is closed, and sessions with unusual "
-        "hours (Seoul). Every other weekday from first to last is a session "
-        "09:00-15:30. Generated by make calendar.",
+        "about": "Sessions of the exchange in KST, from first to last. Usual hours "
+        "hold from their day on: of weekdays, and of Saturdays where they were traded. "
+        "Closed are the other weekdays and Saturdays. Generated by make calendar.",
         "first": begin.isoformat(),
         "last": end.isoformat(),
-        "closed": [day.isoformat() for day in weekdays if day not in sessions],
-        "hours": {
-            day.isoformat(): [f"{opens:%H:%M}", f"{closes:%H:%M}"]
-            for day, (opens, closes) in sorted(hours.items())
+        "last_saturday": LAST_SATURDAY.isoformat(),
+        "usual": {
+            since.isoformat(): _text(times.whole)
+            + (f" {_text(times.morning)}" if since <= LAST_SATURDAY else "")
+            for since, times in usual.items()
+        },
+        "closed": {
+            str(year): " ".join(f"{day:%m-%d}" for day in days)
+            for year, days in groupby(
+                (day for day in _trading_weekdays(begin, end) if day not in sessions),
+                key=lambda day: day.year,
+            )
+        },
+        "unusual": {
+            day.isoformat(): _text(hours)
+            for day, hours in sorted(sessions.items())
+            if hours != _usual_hours(usual, day)
         },
     }
 
 
-def _opens(exchange: Any, day: date) -> time:  # noqa: ANN401 - the package has no types
-    opened: pd.Timestamp = exchange.session_open(pd.Timestamp(day))
-    local: time = opened.tz_convert(KST).time()
-    return local
+def _weekdays(exchange: Any) -> dict[date, Times]:  # noqa: ANN401 - has no types
+    """Every session of the package, oldest first."""
+    return {
+        stamp.date(): Times(*map(_kst, row))
+        for stamp, row in zip(
+            exchange.schedule.index,
+            exchange.schedule[["open", "break_start", "close"]].to_numpy(),
+            strict=True,
+        )
+    }
+
+
+def _kst(stamp: Any) -> Any:  # noqa: ANN401 - has no types
+    if pd.isna(stamp):
+        return None
+    return pd.Timestamp(stamp).tz_convert(KST).time()
+
+
+def _saturdays(exchange: Any, begin: date, end: date) -> list[date]:  # noqa: ANN401
+    """Saturdays that were traded: those without a holiday."""
+    last = min(end, LAST_SATURDAY)
+    holidays = exchange.regular_holidays.holidays(
+        pd.Timestamp(begin), pd.Timestamp(last)
+    )
+    closed = {stamp.date() for stamp in holidays} | CLOSED
+    return [
+        day
+        for day in _trading_weekdays(begin, last)
+        if day.weekday() == SATURDAY and day not in closed
+    ]
+
+
+def _trading_weekdays(begin: date, end: date) -> list[date]:
+    """The days on which the exchange trades unless there is a holiday."""
+    days = (begin + DAY * n for n in range((end - begin).days + 1))
+    return [
+        day
+        for day in days
+        if day.weekday() < SATURDAY
+        or (day.weekday() == SATURDAY and day <= LAST_SATURDAY)
+    ]
+
+
+def _periods(begin: date, sessions: dict[date, Times]) -> dict[date, Times]:
+    """Since when which hours are usual; the first ones hold from ``begin`` on."""
+    usual: dict[date, Times] = {}
+    in_force: Times | None = None
+    for times, run in groupby(sessions.items(), key=lambda item: item[1]):
+        days = [day for day, _ in run]
+        if len(days) >= SHORTEST_PERIOD and times != in_force:
+            usual[days[0] if usual else begin] = in_force = times
+    return usual
+
+
+def _in_force(usual: dict[date, Times], day: date) -> Times:
+    return usual[max(since for since in usual if since <= day)]
+
+
+def _usual_hours(usual: dict[date, Times], day: date) -> Hours:
+    times = _in_force(usual, day)
+    return times.morning if day.weekday() == SATURDAY else times.whole
+
+
+def _first_of_each_year(sessions: dict[date, Hours]) -> list[date]:
+    years = groupby(sorted(sessions), key=lambda day: day.year)
+    return [next(days) for _, days in years]
+
+
+def _text(hours: Hours) -> str:
+    opens, closes = hours
+    return f"{opens:%H:%M}-{closes:%H:%M}"
 
 
 def main(path: Path = CALENDAR) -> int:
-    """Write the table for last year, this year and next year."""
-    year = kst_date(new_clock()()).year
-    table = generate(year - 1, year + 1)
-    path.write_text(
-        json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    """Write the table until the end of next year; years it has already stay."""
+    before = json.loads(path.read_text(encoding="utf-8"))
+    first = min(FIRST_YEAR, date.fromisoformat(before["first"]).year)
+    last = max(kst_date(new_clock()()).year + 1, date.fromisoformat(before["last"]).year)
+    text = json.dumps(generate(first, last), indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -6,6 +6,7 @@
     ├── ConfigError             a variable is missing or wrong: fix the deployment
     ├── PermanentError          waiting cannot help: dead letter now, with the reason
     │   ├── MalformedMessage    the message names a field we cannot accept
+    │   ├── CalendarUnknown     a day outside the span of the trading calendar
     │   ├── UnknownTask         the ledger has no such task
     │   ├── UnknownStock        the broker does not know the code
     │   ├── NoCandles           a listed stock for which the broker has nothing
@@ -22,6 +23,7 @@
     │   └── Postponed           no fault of the task: not counted as an attempt
     │       ├── TokenRejected       the broker no longer accepts the token
     │       ├── TokenMissing        no token was issued yet
+    │       ├── CalendarMissing     no trading calendar was loaded yet
     │       ├── VaultUnavailable    Secret Manager did not answer
     │       ├── DatabaseUnavailable PostgreSQL cannot be reached
     │       └── Busy                another attempt is at the series, or the wait
@@ -34,7 +36,12 @@ Framework sends the text of an exception back to the caller.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shared.plain_text import sendable
+
+if TYPE_CHECKING:
+    from datetime import date
 
 
 class PipelineError(Exception):
@@ -76,6 +83,22 @@ class MalformedMessage(PermanentError):
         """Name the ``field`` and the ``problem`` with its remedy."""
         super().__init__(f"{field}: {problem}")
         self.field = field
+
+
+class CalendarUnknown(PermanentError):
+    """A day that the trading calendar does not reach; it is not guessed."""
+
+    error_code = "calendar_unknown"
+    remedy = "ask for days within the calendar, or extend it: make calendar, deploy"
+
+    def __init__(self, day: date, first: date, last: date) -> None:
+        """Name the ``day`` and the span of the calendar, both ends included."""
+        super().__init__(
+            f"{day} is outside the trading calendar ({first} to {last}); ask for days "
+            "within it, extend it with `make calendar` and deploy, or publish "
+            f'{{"open":"{day}"}} to the topic reference for this one day'
+        )
+        self.day = day
 
 
 class UnknownTask(PermanentError):
@@ -207,6 +230,13 @@ class TokenMissing(Postponed):
 
     error_code = "token_missing"
     remedy = "none: a token is requested; if it stays, see token_refresher"
+
+
+class CalendarMissing(Postponed):
+    """No trading calendar was loaded yet; the next sync of the calendar does that."""
+
+    error_code = "calendar_missing"
+    remedy = 'none after set-up; if it stays, publish {"sync":["calendar"]} to reference'
 
 
 class VaultUnavailable(Postponed):

@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from functions.collector.collect import collect
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
-from functions.reference_sync.reference_data import market_sessions
+from functions.reference_sync.reference_data import bundled_calendar
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.market import CorporateAction, GeneratedDays, Market
 from infra.local.broker.master import simulated
@@ -33,10 +33,10 @@ from shared.kiwoom.client import KiwoomClient
 from shared.kiwoom.wire import new_http_session
 from shared.messages import CollectRequest
 from shared.pages import ChartQuery
-from shared.sessions import KST, Calendar
+from shared.sessions import KST
 from tests.support.builders import day, kst
 
-CALENDAR = Calendar(market_sessions())
+CALENDAR = bundled_calendar()
 MASTER = simulated()
 URL = "https://api.kiwoom.com"
 ALL = [timeframe.value for timeframe in Timeframe]

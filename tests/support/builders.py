@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from functions.reference_sync.reference_data import market_sessions
+from functions.reference_sync.reference_data import bundled_calendar
 from shared.candles import Candle, Timeframe
 from shared.messages import CollectRequest
-from shared.sessions import KST, Calendar
+from shared.sessions import KST
 
-CALENDAR = Calendar(market_sessions())
+CALENDAR = bundled_calendar()
 
 
 def kst(text: str) -> datetime:

@@ -173,7 +173,9 @@ class GeneratedDays:
         weekdays = [day for day in every_day if day.weekday() < SATURDAY]
         self._drawn = len(weekdays)
         self._picked = [
-            at for at, day in enumerate(weekdays) if calendar.session_on(day)
+            at
+            for at, day in enumerate(weekdays)
+            if calendar.knows(day) and calendar.has_session(day)
         ]
         self._dates = [weekdays[at] for at in self._picked]
 

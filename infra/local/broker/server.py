@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from functions.reference_sync.reference_data import market_sessions
+from functions.reference_sync.reference_data import bundled_calendar
 from infra.local.broker import master
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.faults import Kind
@@ -24,7 +24,6 @@ from infra.local.broker.market import (
     RecordedDays,
 )
 from shared.clock import new_clock
-from shared.sessions import Calendar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     now = new_clock(timedelta(seconds=options.clock_offset))
-    calendar = Calendar(market_sessions())
+    calendar = bundled_calendar()
     source: DaySource
     if options.data:
         source = RecordedDays(options.data)
