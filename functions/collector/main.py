@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,7 +81,7 @@ def wire() -> Collector:
             for mode, policy in WAIT_POLICIES.items()
         },
         ledger=Ledger(engine, topics.max_attempts, topics.lease_seconds),
-        store=CandleStore(engine, SessionStore(engine, time.monotonic).calendar),
+        store=CandleStore(engine, SessionStore(engine).calendar),
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         token_requester=TokenRequester(publisher, topics.token_topic),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ def wire() -> Dispatcher:
     dispatcher = Dispatcher(
         stocks=StockStore(engine),
         ledger=Ledger(engine),
-        sessions=SessionStore(engine, time.monotonic),
+        sessions=SessionStore(engine),
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         topics=topics,

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
 
-from functions.reference_sync.reference_data import market_sessions, target_stocks
+from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra import topology
 from infra.local import topics
 from infra.local.emulator import Emulator
@@ -231,7 +230,7 @@ class Stack:
         if migrated.returncode:
             message = f"the migration failed:\n{migrated.stderr[-2000:]}"
             raise StartFailed(message)
-        SessionStore(self.engine, time.monotonic).write(market_sessions(), "repository")
+        SessionStore(self.engine).write(bundled_calendar())
         StockStore(self.engine).upsert_all(target_stocks())
 
     def _connect_pubsub(self) -> None:

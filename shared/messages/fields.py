@@ -13,6 +13,9 @@ from shared.modes import Mode
 from shared.periods import Period
 from shared.stocks import STOCK_CODE
 
+# Times of the day are written exactly so: no seconds, no offset, no other form.
+HOUR = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+HOURS_STEP = 5
 ALL_LISTED: Literal["all"] = "all"
 
 # Other spellings that operators know from charts and from the broker's tools.
@@ -135,22 +138,30 @@ class Fields:
         value = self._take(name)
         if value is None:
             return ()
-        if not isinstance(value, list) or not set(map(str, value)) <= set(choices):
+        if not isinstance(value, list) or not all(
+            isinstance(part, str) and part in choices for part in value
+        ):
             raise MalformedMessage(name, f"must be a list of {' and '.join(choices)}")
-        return tuple(value)
+        return tuple(dict.fromkeys(value))
 
     def hours(self, name: str) -> tuple[time, time] | None:
-        """Opening and closing in Seoul."""
+        """Opening and closing in Seoul, None if the field is not there."""
         value = self._take(name)
         if value is None:
             return None
-        try:
-            opens, closes = (time.fromisoformat(text) for text in value)
-        except (ValueError, TypeError) as error:
-            text = f'{value!r} are no hours; write them as ["10:00","15:30"] (Seoul)'
-            raise MalformedMessage(name, text) from error
+        if (
+            not isinstance(value, list)
+            or len(value) != len(("opening", "closing"))
+            or not all(isinstance(at, str) and HOUR.fullmatch(at) for at in value)
+        ):
+            text = 'must be two times of the day in Seoul such as ["10:00","15:30"]'
+            raise MalformedMessage(name, text)
+        opens, closes = map(time.fromisoformat, value)
         if opens >= closes:
             raise MalformedMessage(name, "must open before they close")
+        if opens.minute % HOURS_STEP or closes.minute % HOURS_STEP:
+            text = f"must be multiples of {HOURS_STEP} minutes, as candles are"
+            raise MalformedMessage(name, text)
         return opens, closes
 
     def stock_code(self, name: str) -> str:

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Self
 
 from shared.errors import MalformedMessage
 from shared.messages.fields import Fields
-from shared.sessions import CLOSES, OPENS
+from shared.sessions import EXCHANGE_BEGAN, USUAL_HOURS, SessionOverride
 
 if TYPE_CHECKING:
-    from datetime import date, time
+    from datetime import date
+
+    from shared.sessions import Hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceRequest:
     """What to bring up to date, and what an operator says.
 
-    ``override`` is a day and its hours in Seoul, None where it is closed; ``add`` and
-    ``remove`` are codes of target stocks.
+    ``override`` wins over the calendar's own day until the operator sends it as
+    ``forget``; ``add`` and ``remove`` are codes of target stocks.
     """
 
     calendar: bool = False
     stocks: bool = False
-    override: tuple[date, tuple[time, time] | None] | None = None
+    override: SessionOverride | None = None
+    forget: date | None = None
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
 
@@ -32,7 +35,8 @@ class ReferenceRequest:
         """Read a request such as ``{"sync": ["calendar", "stocks"]}``.
 
         Others are ``{"close": "2026-12-24"}``, ``{"open": "2026-12-24"}``, with
-        ``"hours": ["10:00", "15:30"]`` if they are unusual, and
+        ``"hours": ["10:00", "15:30"]`` if they are unusual,
+        ``{"forget": "2026-12-24"}``, which withdraws either, and
         ``{"add_targets": ["005930"]}``, ``{"remove_targets": ["005930"]}``.
 
         Raises:
@@ -40,28 +44,37 @@ class ReferenceRequest:
         """
         fields = Fields(data)
         wanted = fields.parts("sync", ("calendar", "stocks"))
-        closed, opened = fields.day("close"), fields.day("open")
+        days = {name: fields.day(name) for name in ("close", "open", "forget")}
         hours = fields.hours("hours")
         add, remove = fields.codes("add_targets"), fields.codes("remove_targets")
         fields.refuse_the_rest()
-        if closed and opened:
-            field = "open"
-            raise MalformedMessage(field, "give either open or close")
-        if hours and not opened:
+        given = [name for name, day in days.items() if day]
+        if len(given) > 1:
+            raise MalformedMessage(given[1], "give only one of close, open and forget")
+        if hours and not days["open"]:
             field = "hours"
             raise MalformedMessage(field, "belong to open")
-        if not (wanted or closed or opened or add or remove):
+        if not (wanted or given or add or remove):
             field = "sync"
             raise MalformedMessage(field, 'is missing; give ["calendar","stocks"]')
-        override: tuple[date, tuple[time, time] | None] | None = None
-        if closed:
-            override = (closed, None)
-        elif opened:
-            override = (opened, hours or (OPENS, CLOSES))
         return cls(
             calendar="calendar" in wanted,
             stocks="stocks" in wanted,
-            override=override,
+            override=_override(days["close"], days["open"], hours or USUAL_HOURS),
+            forget=days["forget"],
             add=add,
             remove=remove,
         )
+
+
+def _override(
+    closed: date | None, opened: date | None, hours: Hours
+) -> SessionOverride | None:
+    day = closed or opened
+    if day is None:
+        return None
+    if day < EXCHANGE_BEGAN:
+        field = "close" if closed else "open"
+        text = f"{day} is before the exchange began ({EXCHANGE_BEGAN}); check the year"
+        raise MalformedMessage(field, text)
+    return SessionOverride(day, hours if opened else None)

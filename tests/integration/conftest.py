@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from functions.reference_sync.reference_data import market_sessions, target_stocks
+from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra.local.emulator import Emulator
 from infra.local.secret_manager import SecretManager
 from shared.database.engine import new_engine
@@ -47,7 +47,7 @@ def engine(database_url):
 @pytest.fixture
 def reference_data(engine):
     """The calendar and the target stocks."""
-    SessionStore(engine, lambda: 0.0).write(market_sessions(), "test")
+    SessionStore(engine).write(bundled_calendar())
     StockStore(engine).upsert_all(target_stocks())
 
 

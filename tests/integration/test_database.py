@@ -7,14 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from infra.local.processes import free_port
-from shared.candles import Timeframe
 from shared.database.engine import new_engine, transaction
-from shared.database.session_store import FRESH_SECONDS, SessionStore
 from shared.database.stock_store import StockStore
 from shared.errors import ConfigError, DatabaseUnavailable
-from shared.sessions import MarketSession
 from shared.settings import DatabaseSettings
-from tests.support.builders import day
 
 
 def test_statements_are_sent_at_once(engine):
@@ -91,34 +87,6 @@ def test_every_spelling_of_a_url_is_understood(database_url, url):
 def test_a_wrong_url_is_named_and_not_repeated(url):
     with pytest.raises(ConfigError, match="DATABASE_URL"):
         new_engine(DatabaseSettings(url=url))
-
-
-def test_the_calendar_is_read_again_only_when_it_is_old(engine, reference_data):
-    seconds = [0.0]
-    store = SessionStore(engine, lambda: seconds[0])
-    first = store.calendar()
-    another = SessionStore(engine, lambda: 0.0)
-    another.write([MarketSession.regular(day("2026-10-09"))], "operator")
-
-    assert store.calendar() is first
-    seconds[0] = FRESH_SECONDS + 1
-    assert store.calendar().session_on(day("2026-10-09")) is not None
-
-
-def test_the_calendar_comes_back_in_the_hours_of_seoul(engine, reference_data):
-    calendar = SessionStore(engine, lambda: 0.0).calendar()
-
-    slot = calendar.first_slot(Timeframe.MINUTE_5, day("2026-11-19"))
-    assert str(slot.astimezone(slot.tzinfo)) in {
-        "2026-11-19 10:00:00+09:00",
-        "2026-11-19 01:00:00+00:00",
-    }
-
-
-def test_writing_the_same_calendar_changes_nothing(engine, reference_data):
-    store = SessionStore(engine, lambda: 0.0)
-
-    assert store.write([MarketSession.regular(day("2026-11-20"))], "again") == 0
 
 
 def test_the_targets_are_thirty_and_one_is_delisted(engine, reference_data):

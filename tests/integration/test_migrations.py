@@ -49,3 +49,27 @@ def test_candles_are_partitioned_by_timeframe(engine):
         "candles_5m",
         "candles_60m",
     ]
+
+
+def test_a_calendar_that_was_loaded_before_keeps_its_span(postgres):
+    url = postgres.create("spans")
+    engine = new_engine(DatabaseSettings(url=url))
+    servers.migrate(url, "0002")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO market_sessions SELECT day, day + time '00:00',"
+                " day + time '06:30', source FROM (VALUES"
+                " (date '2025-01-02', 'repository'), ('2027-12-30', 'repository'),"
+                " ('2028-01-03', 'operator')) AS t (day, source)"
+            )
+        )
+    servers.migrate(url)
+
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM calendar_state")).all()
+    assert [tuple(map(str, row)) for row in rows] == [
+        ("True", "2025-01-01", "2027-12-31", "0")
+    ]
+    engine.dispose()
+    postgres.drop("spans")
