@@ -208,7 +208,9 @@ def main(path: Path = CALENDAR) -> int:
     """Write the table until the end of next year; years it has already stay."""
     before = json.loads(path.read_text(encoding="utf-8"))
     first = min(FIRST_YEAR, date.fromisoformat(before["first"]).year)
-    last = max(kst_date(new_clock()()).year + 1, date.fromisoformat(before["last"]).year)
+    last = max(
+        kst_date(new_clock()()).year + 1, date.fromisoformat(before["last"]).year
+    )
     text = json.dumps(generate(first, last), indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return 0

@@ -236,7 +236,7 @@ class CalendarMissing(Postponed):
     """No trading calendar was loaded yet; the next sync of the calendar does that."""
 
     error_code = "calendar_missing"
-    remedy = 'none after set-up; if it stays, publish {"sync":["calendar"]} to reference'
+    remedy = 'none after set-up; if it stays, publish {"sync":["calendar"]}'
 
 
 class VaultUnavailable(Postponed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -42,3 +42,31 @@ class Stock:
     size_class: str = ""
     order_warning: str = ""
     nxt_enabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetChange:
+    """What the master now says otherwise about a target stock.
+
+    ``code`` is ``target_absent`` (the list lacks it), ``target_unlisted`` (it lacked it
+    often enough), ``target_relisted``, ``target_moved`` (to another market) or
+    ``target_renamed``; ``before`` and ``after`` are names or market codes, if any.
+    """
+
+    code: str
+    stock_code: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasterChanges:
+    """What a new list changed.
+
+    ``unlisted`` are codes that are no longer listed, ``relisted`` those that stand for
+    another listing than before.
+    """
+
+    unlisted: list[str] = field(default_factory=list)
+    relisted: list[str] = field(default_factory=list)
+    targets: list[TargetChange] = field(default_factory=list)

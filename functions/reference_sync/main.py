@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from functions.reference_sync.reference_data import market_sessions, target_stocks
-from functions.reference_sync.sync import BundledData, sync
+from functions.reference_sync.reference_data import bundled_calendar, target_stocks
+from functions.reference_sync.sync import BundledData, SyncResult, sync
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.rate_slots import WaitPolicy
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 WAIT_POLICY = WaitPolicy(max_wait=30)
 # Of the rows of a list that were skipped, so many are named in the log.
 REASONS = 10
-BUNDLED_DATA = BundledData(sessions=market_sessions, targets=target_stocks)
+BUNDLED_DATA = BundledData(calendar=bundled_calendar, targets=target_stocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def wire() -> ReferenceSync:
     publisher = Publisher(topics.project)
     reference = ReferenceSync(
         master=KiwoomStocks(client(WAIT_POLICY)),
-        sessions=SessionStore(engine, time.monotonic),
+        sessions=SessionStore(engine),
         stocks=StockStore(engine),
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         token_requester=TokenRequester(publisher, topics.token_topic),
@@ -102,6 +101,19 @@ def sync_reference(event: CloudEvent) -> None:
             reference.clock(),
         )
         log_event("reference_synced", **asdict(result))
-        if result.horizon_is_near:
-            days = result.days_left
-            log_event("calendar_horizon_near", severity=logging.ERROR, days_left=days)
+        _warn(result)
+
+
+def _warn(result: SyncResult) -> None:
+    """Report what an operator should look at, each as an event of its own."""
+    if result.horizon_is_near:
+        days = result.days_left
+        log_event("calendar_horizon_near", severity=logging.ERROR, days_left=days)
+    if result.listed_twice:
+        codes = result.listed_twice
+        log_event("stocks_listed_twice", severity=logging.WARNING, stock_codes=codes)
+    if result.relisted:
+        codes = result.relisted
+        log_event("history_archived", severity=logging.WARNING, stock_codes=codes)
+    for change in result.target_changes:
+        log_event("target_changed", severity=logging.WARNING, **asdict(change))

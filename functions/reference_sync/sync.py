@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from shared.errors import MalformedMessage, StockListRejected
-from shared.sessions import MarketSession, kst_date
-from shared.stocks import Market
+from shared.sessions import kst_date
+from shared.stocks import Market, MasterChanges, TargetChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date, datetime
 
     from shared.messages import ReferenceRequest
+    from shared.sessions import Calendar, SessionOverride
     from shared.stocks import Stock
 
 # With fewer known days ahead than this, the calendar has to be extended.
@@ -26,11 +27,14 @@ MINIMUM_SHARE = 0.9
 class Sessions(Protocol):
     """Where the calendar is stored."""
 
-    def write(self, sessions: Iterable[MarketSession], source: str) -> int:
-        """Take these sessions as the calendar; return how many days changed."""
-
-    def override(self, day: date, session: MarketSession | None) -> None:
-        """Note what an operator says about a day."""
+    def write(
+        self,
+        table: Calendar,
+        *,
+        override: SessionOverride | None = None,
+        forget: date | None = None,
+    ) -> int:
+        """Take this calendar and an operator's word; return how many days changed."""
 
 
 class Stocks(Protocol):
@@ -47,8 +51,8 @@ class Stocks(Protocol):
 
     def replace_listed(
         self, stocks: Sequence[Stock], market_codes: Sequence[str], unlisted_after: int
-    ) -> list[str]:
-        """Take these as all that is listed; return the codes that no longer are."""
+    ) -> MasterChanges:
+        """Take these as all that is listed; return what changed by that."""
 
     def set_targets(self, codes: Sequence[str], *, is_target: bool) -> list[str]:
         """Add stocks to the targets or take them away; return those that we know."""
@@ -58,18 +62,25 @@ class Stocks(Protocol):
 class BundledData:
     """Data that is deployed with the function."""
 
-    sessions: Callable[[], Iterable[MarketSession]]
+    calendar: Callable[[], Calendar]
     targets: Callable[[], list[Stock]]
 
 
 @dataclass(slots=True, kw_only=True)
 class SyncResult:
-    """What one message did; ``days_left`` is how far ahead the calendar reaches."""
+    """What one message did.
+
+    ``days_left`` is how far ahead the calendar reaches; ``listed_twice`` are codes that
+    the broker listed more than once, ``relisted`` those that began a new history.
+    """
 
     days_changed: int = 0
     days_left: int | None = None
     stocks: int = 0
+    listed_twice: list[str] = field(default_factory=list)
     unlisted: list[str] = field(default_factory=list)
+    relisted: list[str] = field(default_factory=list)
+    target_changes: list[TargetChange] = field(default_factory=list)
     targets: int = 0
 
     @property
@@ -88,43 +99,71 @@ def sync(  # noqa: PLR0913 - the request, and the five things it needs
 ) -> SyncResult:
     """Bring up to date what ``request`` names.
 
+    The calendar and the first targets come before the broker is asked: a list that
+    cannot be true stops neither.
+
     Raises:
-        MalformedMessage: If a target is not in the master.
+        MalformedMessage: If a target is not in the master, or a day is too far ahead.
         StockListRejected: If the broker's list cannot be true.
         TransientError: If the broker or the database did not answer.
     """
     result = SyncResult()
-    if request.override:
-        day, hours = request.override
-        session = MarketSession.at(day, *hours) if hours else None
-        sessions.override(day, session)
-    if request.calendar or request.override:
-        known = list(bundled.sessions())
-        result.days_changed = sessions.write(known, "repository")
-        result.days_left = (known[-1].session_date - kst_date(now)).days
-    if request.stocks:
-        found = {market: listed(market) for market in Market}
-        _refuse_the_unlikely(found, stocks.counts())
-        everything = [stock for market in found.values() for stock in market]
-        result.stocks = len(everything)
-        codes = [market.value for market in Market]
-        result.unlisted = stocks.replace_listed(everything, codes, UNLISTED_AFTER)
+    if request.calendar or request.override or request.forget:
+        table = bundled.calendar()
+        _refuse_the_distant(request.override, table)
+        result.days_changed = sessions.write(
+            table, override=request.override, forget=request.forget
+        )
+        result.days_left = (table.last - kst_date(now)).days
     if (request.calendar or request.stocks) and not stocks.targets():
         stocks.upsert_all(bundled.targets())
+    if request.stocks:
+        _sync_master(listed, stocks, result)
     _change_targets(request, stocks)
     result.targets = len(stocks.targets())
     return result
 
 
-def _refuse_the_unlikely(
-    found: dict[Market, list[Stock]], counts: dict[str, int]
+def _refuse_the_distant(override: SessionOverride | None, table: Calendar) -> None:
+    """An operator knows a year more than the table at most; what is later is a slip."""
+    if override is None:
+        return
+    latest = table.last.replace(year=table.last.year + 1)
+    if override.day > latest:
+        name = "open" if override.hours else "close"
+        text = f"{override.day} is more than a year after the calendar ends "
+        text += f"({table.last}); check the year, or extend it with `make calendar`"
+        raise MalformedMessage(name, text)
+
+
+def _sync_master(
+    listed: Callable[[Market], list[Stock]], stocks: Stocks, result: SyncResult
 ) -> None:
-    for market, stocks in found.items():
-        before = counts.get(market.value, 0)
-        if not stocks or len(stocks) < MINIMUM_SHARE * before:
-            message = f"{market.name}: the broker lists {len(stocks)} stocks and we "
-            message += f"have {before}; nothing was changed"
-            raise StockListRejected(message)
+    found: dict[str, Stock] = {}
+    counts = stocks.counts()
+    for market in Market:
+        once = {}
+        for stock in listed(market):
+            # A stock that moves goes to KOSPI, which is the first market.
+            if stock.stock_code in once or stock.stock_code in found:
+                result.listed_twice.append(stock.stock_code)
+            else:
+                once[stock.stock_code] = stock
+        _refuse_the_unlikely(market, len(once), counts.get(market.value, 0))
+        found |= once
+    result.stocks = len(found)
+    codes = [market.value for market in Market]
+    changes = stocks.replace_listed(list(found.values()), codes, UNLISTED_AFTER)
+    result.unlisted = changes.unlisted
+    result.relisted = changes.relisted
+    result.target_changes = changes.targets
+
+
+def _refuse_the_unlikely(market: Market, listed: int, before: int) -> None:
+    if not listed or listed < MINIMUM_SHARE * before:
+        message = f"{market.name}: the broker lists {listed} stocks and we have "
+        message += f"{before}; nothing was changed"
+        raise StockListRejected(message)
 
 
 def _change_targets(request: ReferenceRequest, stocks: Stocks) -> None:

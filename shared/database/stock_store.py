@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from shared.database.engine import transaction
+from shared.stocks import MasterChanges, TargetChange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import date
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from shared.stocks import Stock
 
 # The master does not know which stocks are targets; a listed stock is not absent.
+# What a list leaves blank erases nothing: the listing date tells histories apart.
 UPSERT = text("""
     INSERT INTO stocks (stock_code, stock_name, market_code, market_name, listed,
                         is_target, listed_on, listed_shares, audit_info, state, sector,
@@ -29,10 +32,12 @@ UPSERT = text("""
         cast(:size_classes AS text[]), cast(:order_warnings AS text[]),
         cast(:nxt_enabled AS boolean[]))
     ON CONFLICT (stock_code) DO UPDATE
-    SET stock_name = excluded.stock_name, market_code = excluded.market_code,
+    SET stock_name = coalesce(nullif(excluded.stock_name, ''), stocks.stock_name),
+        market_code = excluded.market_code,
         market_name = coalesce(nullif(excluded.market_name, ''), stocks.market_name),
         listed = excluded.listed, is_target = stocks.is_target OR excluded.is_target,
-        listed_on = excluded.listed_on, listed_shares = excluded.listed_shares,
+        listed_on = coalesce(excluded.listed_on, stocks.listed_on),
+        listed_shares = excluded.listed_shares,
         audit_info = excluded.audit_info, state = excluded.state,
         sector = excluded.sector, size_class = excluded.size_class,
         order_warning = excluded.order_warning, nxt_enabled = excluded.nxt_enabled,
@@ -41,13 +46,53 @@ UPSERT = text("""
 COUNTS = text(
     "SELECT market_code, count(*) FROM stocks WHERE listed GROUP BY market_code"
 )
-# A stock that is listed again is requested again.
-RELISTED = text("""
-    UPDATE series SET ended = false
-    FROM stocks
-    WHERE stocks.stock_code = series.stock_code AND series.ended
-      AND stocks.stock_code = ANY(cast(:codes AS text[])) AND NOT stocks.listed
+# What is known about the targets, and about stocks that are listed again.
+KNOWN = text("""
+    SELECT stock_code, stock_name, market_code, listed, is_target, listed_on FROM stocks
+    WHERE is_target OR NOT listed AND stock_code = ANY(cast(:codes AS text[]))
+    ORDER BY stock_code FOR UPDATE
 """)
+# A stock that is listed again is requested again, with what the broker did not have.
+RESUME = text("""
+    UPDATE series SET ended = false
+    WHERE ended AND stock_code = ANY(cast(:codes AS text[]))
+""")
+FORGET_ABSENT = text(
+    "DELETE FROM absent_slots WHERE stock_code = ANY(cast(:codes AS text[]))"
+)
+# A code that was given to another listing begins a new history. The old one is kept
+# under its listing date; attempts that are under way find their series changed.
+ARCHIVE = (
+    text("""
+        INSERT INTO former_listings
+               (stock_code, listed_on, stock_name, market_code, market_name)
+        SELECT stock_code, listed_on, stock_name, market_code, market_name FROM stocks
+        WHERE stock_code = ANY(cast(:codes AS text[]))
+        ON CONFLICT (stock_code, listed_on) DO NOTHING
+    """),
+    text("""
+        WITH former AS (
+            DELETE FROM candles WHERE stock_code = ANY(cast(:codes AS text[]))
+            RETURNING *
+        )
+        INSERT INTO former_candles
+               (stock_code, listed_on, timeframe, opened_at, open, high, low, close,
+                volume, turnover, session, rescaled)
+        SELECT stock_code, stocks.listed_on, timeframe, opened_at, open, high, low,
+               close, volume, turnover, session, rescaled
+        FROM former JOIN stocks USING (stock_code)
+        ON CONFLICT (stock_code, listed_on, timeframe, opened_at) DO NOTHING
+    """),
+    text("DELETE FROM staged_pages WHERE stock_code = ANY(cast(:codes AS text[]))"),
+    text("""
+        WITH former AS (
+            DELETE FROM series WHERE stock_code = ANY(cast(:codes AS text[]))
+            RETURNING stock_code, timeframe, version
+        )
+        INSERT INTO series (stock_code, timeframe, version)
+        SELECT stock_code, timeframe, version + 1 FROM former
+    """),
+)
 ABSENT = text("""
     UPDATE stocks
     SET absences = absences + 1, listed = absences + 1 < :unlisted_after
@@ -92,20 +137,18 @@ class StockStore:
             return list(connection.execute(SET_TARGETS, values).scalars())
 
     def upsert_all(self, stocks: Sequence[Stock]) -> int:
-        """Add or change stocks; return how many there were."""
+        """Add or change stocks, each code once; return how many there were."""
         with transaction(self._engine) as connection:
             return connection.execute(UPSERT, _columns(stocks)).rowcount
 
     def replace_listed(
         self, stocks: Sequence[Stock], market_codes: Sequence[str], unlisted_after: int
-    ) -> list[str]:
+    ) -> MasterChanges:
         """Take ``stocks`` as all that is listed on these markets, in one transaction.
 
         A stock that is absent stays, with its candles; absent so often in a row, it is
-        no longer listed.
-
-        Returns:
-            The codes that were unlisted by this.
+        no longer listed. A code that is listed again goes on; with another listing date
+        it begins anew, and its old candles go to ``former_candles``.
         """
         codes = [stock.stock_code for stock in stocks]
         absent = {
@@ -113,14 +156,75 @@ class StockStore:
             "market_codes": list(market_codes),
             "unlisted_after": unlisted_after,
         }
+        now_listed = {stock.stock_code: stock for stock in stocks}
         with transaction(self._engine) as connection:
-            connection.execute(RELISTED, {"codes": codes})
+            known = connection.execute(KNOWN, {"codes": codes}).all()
+            again = [
+                row for row in known if not row.listed and row.stock_code in now_listed
+            ]
+            relisted = [
+                row.stock_code
+                for row in again
+                if _differ(row.listed_on, now_listed[row.stock_code].listed_on)
+            ]
+            _resume(connection, [row.stock_code for row in again], relisted)
             connection.execute(UPSERT, _columns(stocks))
-            gone = connection.execute(ABSENT, absent).all()
-        return [code for code, listed in gone if not listed]
+            gone = dict(map(tuple, connection.execute(ABSENT, absent)))
+        return MasterChanges(
+            unlisted=[code for code, listed in gone.items() if not listed],
+            relisted=relisted,
+            targets=[
+                change
+                for row in known
+                if row.is_target
+                for change in _changes(row, now_listed.get(row.stock_code), gone)
+            ],
+        )
 
 
-def _columns(stocks: Sequence[Stock]) -> dict[str, object]:
+def _resume(connection: Connection, again: list[str], relisted: list[str]) -> None:
+    if again:
+        connection.execute(RESUME, {"codes": again})
+        connection.execute(FORGET_ABSENT, {"codes": again})
+    if relisted:
+        for statement in ARCHIVE:
+            connection.execute(statement, {"codes": relisted})
+
+
+def _differ(before: date | None, after: date | None) -> bool:
+    """Whether both dates are known, and not the same."""
+    return before is not None and after is not None and before != after
+
+
+def _changes(
+    row: Any,  # noqa: ANN401 - a row has no types
+    stock: Stock | None,
+    gone: dict[str, bool],
+) -> Iterator[TargetChange]:
+    code = row.stock_code
+    if stock is None:
+        if code in gone:
+            name = "target_absent" if gone[code] else "target_unlisted"
+            yield TargetChange(code=name, stock_code=code, before=row.stock_name)
+        return
+    if not row.listed:
+        yield TargetChange(
+            code="target_relisted",
+            stock_code=code,
+            before=str(row.listed_on or ""),
+            after=str(stock.listed_on or ""),
+        )
+    for name, before, after in (
+        ("target_moved", row.market_code, stock.market_code),
+        ("target_renamed", row.stock_name, stock.stock_name),
+    ):
+        if after and before != after:
+            yield TargetChange(code=name, stock_code=code, before=before, after=after)
+
+
+def _columns(listed: Sequence[Stock]) -> dict[str, object]:
+    # One statement cannot write a row twice: of a code that is repeated, the first.
+    stocks = {stock.stock_code: stock for stock in reversed(listed)}.values()
     return {
         "codes": [stock.stock_code for stock in stocks],
         "names": [stock.stock_name for stock in stocks],
