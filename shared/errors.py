@@ -18,7 +18,8 @@
     ├── TransientError          waiting helps: the message is delivered again
     │   ├── KiwoomUnavailable   no answer, a server error, or no JSON
     │   ├── RateLimited         the broker counted too many requests
-    │   ├── StaleSeries         another attempt wrote the series meanwhile
+    │   ├── StaleSeries         the series or the calendar changed meanwhile
+    │   ├── PriceBasisUnproven  nothing tells yet whether older prices moved
     │   ├── PublishFailed       Pub/Sub did not take the messages
     │   └── Postponed           no fault of the task: not counted as an attempt
     │       ├── TokenRejected       the broker no longer accepts the token
@@ -200,10 +201,20 @@ class PublishFailed(TransientError):
 
 
 class StaleSeries(TransientError):
-    """The series changed between planning and storing; plan again."""
+    """The series or the calendar changed between planning and storing: plan again."""
 
     error_code = "stale_series"
     remedy = "none: the next attempt plans again"
+
+
+class PriceBasisUnproven(TransientError):
+    """The broker serves no candle that tells whether the prices we have moved."""
+
+    error_code = "price_basis_unproven"
+    remedy = (
+        "usually temporary; if it persists, publish "
+        '{"mode":"rebuild","timeframe":"…","stocks":["…"]}'
+    )
 
 
 class Postponed(TransientError):

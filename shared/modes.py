@@ -8,11 +8,12 @@ from enum import StrEnum
 class Mode(StrEnum):
     """What a run is for: to stay current, to fetch history, or to set it right.
 
-    A rebuild reads the overlap with the stored candles again, and the whole series
-    where its prices changed. A repair requests settled candles that are missing.
+    A repair requests settled candles that are missing. A verify reads a range again,
+    whatever is believed of it, and compares. A rebuild reads a whole series.
     """
 
     INCREMENTAL = "incremental"
     BACKFILL = "backfill"
     REBUILD = "rebuild"
     REPAIR = "repair"
+    VERIFY = "verify"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -57,6 +57,34 @@ class Page:
     def oldest(self) -> datetime | None:
         """The instant of the oldest candle."""
         return min((candle.opened_at for candle in self.candles), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageChain:
+    """Pages read one after another from one anchor, newest first.
+
+    Each page begins where its predecessor ended, so a chain has no hole by
+    construction. It ages as a whole, from ``read_at``: the instant before its first
+    page was requested.
+    """
+
+    anchor: date
+    read_at: datetime
+    pages: tuple[Page, ...] = ()
+
+    def followed_by(self, page: Page) -> Self:
+        """The chain with one page more, which its cursor led to."""
+        return replace(self, pages=(*self.pages, page))
+
+    @property
+    def cursor(self) -> str | None:
+        """Where the next page begins; None before the first page and after the last."""
+        return self.pages[-1].cursor if self.pages else None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the broker says that it has nothing older."""
+        return bool(self.pages) and self.pages[-1].is_last
 
 
 class RequestObserver(Protocol):

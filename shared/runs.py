@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from shared.messages import CollectRequest
+from shared.modes import Mode
+from shared.sessions import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from shared.messages import CollectRequest
+    from shared.candles import Timeframe
+    from shared.series import PriceMove
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +41,37 @@ class OpenedRun:
 
     messages: Sequence[bytes] = ()
     superseded_by: str | None = None
+
+
+def rebuild_run(
+    request: CollectRequest, move: PriceMove, timeframes: Sequence[Timeframe]
+) -> NewRun:
+    """Tell the other ``timeframes`` of a stock about a corporate action.
+
+    Whichever timeframe finds the action first, the run is the same one, so that each
+    series is rebuilt once.
+    """
+    cause = f"rebuild {request.stock_code} {move.effective_by}"
+    run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, cause))
+    trigger = {
+        "mode": Mode.REBUILD.value,
+        "stocks": [request.stock_code],
+        "timeframes": [timeframe.value for timeframe in timeframes],
+    }
+    requests = [
+        CollectRequest(
+            run_id=run_id,
+            stock_code=request.stock_code,
+            timeframe=timeframe,
+            mode=Mode.REBUILD,
+            move=move,
+        )
+        for timeframe in timeframes
+    ]
+    return NewRun(
+        run_id=run_id,
+        message_id=cause,
+        trigger=json.dumps(trigger).encode(),
+        requests=requests,
+        requested_at=midnight(move.effective_by),
+    )

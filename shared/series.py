@@ -7,97 +7,133 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import date, datetime
+    from fractions import Fraction
 
     from shared.candles import Candle, RejectedRow
     from shared.messages import CollectRequest
+    from shared.pages import PageChain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """What we have asked for so far, of one stock in one timeframe.
+    """What has been proven so far of one stock in one timeframe.
 
-    Everything from ``covered_from`` on was asked for: where a candle is missing, the
-    broker had none. Up to ``settled_through`` the candles are final. ``oldest`` is
-    the day of the oldest candle, ``joint`` that of the newest settled one: there, the
-    new candles are joined to ours. ``history_exhausted`` says that the broker has
-    nothing before ``covered_from``; ``ended``, that the stock is gone from the
-    exchange and the broker has nothing at all any more. ``version`` grows with every
-    change. Days are days in Seoul.
+    Everything from ``covered_from`` on was requested, and the broker's answers reached
+    back to it; ``wanted_from`` is the first day that was ever wanted, and is earlier
+    where the answers ended too soon. Up to ``settled_through`` the candles are final.
+    ``oldest`` is the day of the oldest candle, ``newest`` the instant of the newest.
+    ``end_seen_on`` is the day on which the broker's history was first seen to end
+    there; once that was seen on another day too, ``history_exhausted``. ``ended`` says
+    that the stock has left the exchange and the broker has nothing at all any more.
+    ``version`` grows with every change. Days are days in Seoul.
     """
 
     covered_from: date | None = None
+    wanted_from: date | None = None
     settled_through: date | None = None
     oldest: date | None = None
-    joint: date | None = None
+    newest: datetime | None = None
+    end_seen_on: date | None = None
     history_exhausted: bool = False
     ended: bool = False
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedPage:
-    """A page that an attempt read before it failed: it is not asked for again.
-
-    ``read_at`` is when the attempt began, ``cursor`` where the next page begins.
-    """
-
-    anchor: date
-    cursor: str
-    oldest: datetime
-    read_at: datetime
-    candles: tuple[Candle, ...]
-    rejected: tuple[RejectedRow, ...]
-
-
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One try at one task: its request, and the series as it was at the start.
+    """One attempt at one task: its request, and the series as it was at the start.
 
-    While an attempt lasts, no other works at the same series; ``owner`` is how the
-    ledger knows it. ``listed`` is False only for a stock known to be delisted.
-    ``requests`` counts what was sent to the broker so far, ``staged`` are the pages
-    that earlier attempts at the task have left.
+    While an attempt lasts, no other works on the same series; ``owner`` is how the
+    ledger knows it. ``listed`` is False only for a stock known to be delisted,
+    ``halted`` says that its trading is suspended. ``known_from`` is the earliest day
+    on which the stock is known to have existed, by its listing or by the candles of
+    another timeframe. ``requests`` counts what was sent to the broker so far;
+    ``chains`` are the pages that earlier attempts at the task have left.
     """
 
     request: CollectRequest
     owner: str
     series: Series
     listed: bool
+    halted: bool = False
+    known_from: date | None = None
     requests: int = 0
-    staged: tuple[StagedPage, ...] = ()
+    chains: tuple[PageChain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rebase:
-    """The broker moved a whole series to another price basis: a corporate action.
+class PriceMove:
+    """The broker moved all older prices to another basis: a corporate action.
 
     Old prices times ``ratio`` are new prices. It took effect after ``after`` and not
-    later than ``effective_by``, both sessions; ``evidence`` is what proved it.
+    later than ``effective_by``, both sessions; ``evidence`` (JSON) is what proved it.
     """
 
-    ratio: float
+    ratio: Fraction
     after: date
     effective_by: date
     evidence: str
-    found_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A stretch of time, from ``first`` (included) to ``beyond`` (not included)."""
+
+    first: datetime
+    beyond: datetime
+
+    def __contains__(self, instant: datetime) -> bool:
+        """Whether ``instant`` lies in it."""
+        return self.first <= instant < self.beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Harvest:
-    """What an attempt brings home, to be stored in one transaction.
+class CollectedSeries:
+    """The result of one attempt, to be stored in one transaction.
 
     ``candles`` are in ascending order, one for each instant; ``series`` is what the
-    series will be once they are stored. With a ``rebase`` the candles are the whole
-    series, and what is older than they are is multiplied by its ratio. ``absent``
-    slots were asked for again and the broker has no candle there.
+    series will be once they are stored. Inside the ``complete`` periods the candles
+    are all that the broker has, except for the ``unreadable`` slots, whose rows were
+    refused: what else we have there is withdrawn. ``absent`` slots are those where
+    the broker is proven to have no candle. In the ``forgotten`` period, absences that
+    were known so far are forgotten first. ``expected`` are the slots that must have a
+    candle, or be known as absent, once all this is stored.
+
+    With a ``move``, candles older than all that were served are multiplied by its
+    ratio; ``outliers`` are the candles that the move does not explain. ``calendar``
+    is the version of the calendar that all this was planned with, ``read_at`` when.
     """
 
-    candles: tuple[Candle, ...]
-    rejected: tuple[RejectedRow, ...]
     series: Series
-    no_data: bool = False
-    rebase: Rebase | None = None
+    calendar: int
+    read_at: datetime
+    candles: tuple[Candle, ...] = ()
+    rejected: tuple[RejectedRow, ...] = ()
+    complete: tuple[Period, ...] = ()
+    unreadable: frozenset[datetime] = frozenset()
     absent: tuple[datetime, ...] = ()
+    forgotten: Period | None = None
+    expected: tuple[datetime, ...] = ()
+    move: PriceMove | None = None
+    outliers: frozenset[datetime] = frozenset()
+    no_data: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteCounts:
+    """What storing did to candles, counted by the statements that did it.
+
+    ``revised`` candles were settled and differ now; ``withdrawn`` ones are no longer
+    served by the broker; ``rescaled`` ones were moved to a new price basis by us.
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    revised: int = 0
+    withdrawn: int = 0
+    rescaled: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,26 +145,21 @@ class FollowUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What storing did, counted by the statement that did it.
+class Stored:
+    """What became of a collected series: ``state`` is that of its task now.
 
-    ``rescaled`` candles were moved to a new price basis by us. ``follow_up`` is the
-    run that looks at the stock's other timeframes then.
+    ``missing`` are the slots that should have a candle and have none, in ascending
+    order: with any of them, the task is incomplete.
     """
 
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    rescaled: int = 0
+    state: str
+    counts: WriteCounts = WriteCounts()
+    missing: tuple[datetime, ...] = ()
     follow_up: FollowUp | None = None
 
-    def as_log(self) -> dict[str, int]:
-        """The numbers, for the canonical line of the log."""
-        return {
-            "inserted": self.inserted,
-            "updated": self.updated,
-            "unchanged": self.unchanged,
-            "rejected": self.rejected,
-            "rescaled": self.rescaled,
-        }
+
+def task_state(collected: CollectedSeries, missing: tuple[datetime, ...]) -> str:
+    """A task is done only if all that it answers for is there, or explained."""
+    if collected.no_data:
+        return "no_data"
+    return "incomplete" if missing else "done"

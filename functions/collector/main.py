@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from functions.collector.collect import collect
+from functions.collector.collect import CollectResult, collect
 from shared.clock import Clock, new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
-from shared.database.ledger import Ledger
 from shared.database.rate_slots import WaitPolicy
+from shared.database.run_ledger import RunLedger
 from shared.database.session_store import SessionStore
+from shared.database.task_ledger import TaskLedger
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.charts import KiwoomCandles
 from shared.logging import configure_logging, log_event
@@ -42,6 +43,7 @@ WAIT_POLICIES = {
     Mode.REBUILD: LIVE,
     Mode.BACKFILL: BACKFILL,
     Mode.REPAIR: BACKFILL,
+    Mode.VERIFY: BACKFILL,
 }
 
 
@@ -50,7 +52,8 @@ class Collector:
     """What one instance of this function is made of."""
 
     sources: dict[Mode, KiwoomCandles]
-    ledger: Ledger
+    tasks: TaskLedger
+    runs: RunLedger
     store: CandleStore
     publisher: Publisher
     dead_letters: DeadLetterPublisher
@@ -62,7 +65,7 @@ class Collector:
         """Publish the requests of a run that follows from this one."""
         topic = self.topics.collect_topic
         self.publisher.publish_run(topic, run.messages, run.run_id)
-        self.ledger.mark_published(run.run_id)
+        self.runs.mark_published(run.run_id)
 
 
 @cached
@@ -80,7 +83,8 @@ def wire() -> Collector:
             mode: KiwoomCandles(client(policy))
             for mode, policy in WAIT_POLICIES.items()
         },
-        ledger=Ledger(engine, topics.max_attempts, topics.lease_seconds),
+        tasks=TaskLedger(engine, topics.max_attempts, topics.lease_seconds),
+        runs=RunLedger(engine),
         store=CandleStore(engine, SessionStore(engine).calendar),
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
@@ -99,10 +103,10 @@ def collect_candles(event: CloudEvent) -> None:
     delivery = Delivery.of(event)
     with acknowledging(delivery, collector.dead_letters, collector.token_requester):
         request = CollectRequest.from_bytes(delivery.data)
-        outcome = collect(
+        result = collect(
             request,
             collector.sources[request.mode],
-            collector.ledger,
+            collector.tasks,
             collector.store,
             collector.clock,
         )
@@ -111,10 +115,17 @@ def collect_candles(event: CloudEvent) -> None:
             run_id=request.run_id,
             stock_code=request.stock_code,
             timeframe=request.timeframe.value,
-            state=outcome.state,
-            requests=outcome.requests,
-            ratio=outcome.ratio,
-            **outcome.counts.as_log(),
+            **_facts(result),
         )
-        if outcome.counts.follow_up:
-            collector.publish(outcome.counts.follow_up)
+        if result.stored and result.stored.follow_up:
+            collector.publish(result.stored.follow_up)
+
+
+def _facts(result: CollectResult) -> dict[str, object]:
+    facts: dict[str, object] = {"state": result.state, "requests": result.requests}
+    if result.move:
+        facts["ratio"] = float(result.move.ratio)
+    if result.stored:
+        facts |= asdict(result.stored.counts)
+        facts["missing"] = len(result.stored.missing)
+    return facts

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from shared.candles import Timeframe
+from shared.coverage import MINUTES_KEPT
 from shared.messages import DEFAULT_DEPTH, CollectRequest
 from shared.modes import Mode
 from shared.sessions import DAY, Calendar, kst_date, midnight, week_of
@@ -13,7 +16,16 @@ from shared.sessions import DAY, Calendar, kst_date, midnight, week_of
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from shared.series import Series
+    from shared.series import Attempt, Series
+
+# With so many candles of ours, an older range proves its price basis.
+OVERLAP_SESSIONS = 3
+# An end of history that something contradicts must be seen again after so long.
+CONTRADICTED_END = timedelta(days=7)
+# After so long, an end of history is looked for once more.
+END_BELIEVED_FOR = timedelta(days=180)
+# Where another source knows older days than this, the end is contradicted.
+TOLERATED_GAP = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,61 +38,113 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The days to read, and what the series covers once they are stored.
+    """The days to read; together they leave no hole in the series.
 
-    ``newer`` ends at the newest day wanted, ``older`` at the oldest candle we have.
+    ``newer`` ends at the newest day wanted, ``older`` at the oldest candles we have.
+    The task answers for the days from ``asked_from`` on; ``wanted_from`` is the first
+    day that was ever wanted of the series.
     """
 
     newer: Span | None
     older: Span | None = None
-    covered_from: date
-    settled_through: date | None
+    wanted_from: date
+    asked_from: date
 
 
-def plan(
-    request: CollectRequest, series: Series, calendar: Calendar, now: datetime
-) -> Plan | None:
-    """Find the least that satisfies ``request``; None when there is nothing to ask.
+def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
+    """Find the least that satisfies the request; None when there is nothing to ask.
 
-    New days are read back to the last settled session, which proves the joint; older
-    days are read from the oldest candle we have, for the same reason. A range apart
+    New days are read back to the last settled session, and further where that proves
+    no price basis; older days are read from the oldest candles we have. A range apart
     from what is covered is joined to it: a series never has a hole.
     """
+    request, series = attempt.request, attempt.series
     if series.covered_from is None:
         return _first_load(request, calendar, now)
+    if request.mode is Mode.REBUILD:
+        return _whole(series.covered_from, series, now)
+    if request.mode is Mode.VERIFY or request.force:
+        return _again(request, series.covered_from, series, calendar, now)
     newer = _newer(request, series, series.covered_from, calendar, now)
-    older = _older(request, series, series.covered_from, calendar, now)
-    wanted = _wanted_start(request, kst_date(now)) or series.covered_from
-    covered_from = min(wanted, series.covered_from)
-    if newer is None and covered_from == series.covered_from:
+    older = _older(attempt, series.covered_from, calendar, now)
+    if newer is None and older is None:
         return None
-    settled = series.settled_through
-    if newer:
-        now_settled = calendar.settled_through(request.timeframe, now, newer.anchor)
-        settled = max(filter(None, (settled, now_settled)), default=None)
+    wanted_from = min(filter(None, (series.wanted_from, older and older.start)))
     return Plan(
         newer=newer,
         older=older,
-        covered_from=covered_from,
-        settled_through=settled,
+        wanted_from=wanted_from,
+        asked_from=asked_from(request, series, kst_date(now)),
     )
+
+
+def asked_from(request: CollectRequest, series: Series, today: date) -> date:
+    """The first day that a task on an existing series answers for."""
+    if request.start:
+        return request.start
+    if request.mode is Mode.BACKFILL:
+        return DEFAULT_DEPTH[request.timeframe].before(today)
+    assert series.covered_from is not None
+    if request.mode is Mode.INCREMENTAL and series.settled_through:
+        return series.settled_through + DAY
+    return series.covered_from
+
+
+def is_contradicted(attempt: Attempt, oldest: date, today: date) -> bool:
+    """Whether the stock is known to be older than the broker's history says.
+
+    Minutes end a year back whatever the stock, so an end there is contradicted only
+    while the year is not over.
+    """
+    if attempt.known_from is None or oldest - attempt.known_from <= TOLERATED_GAP:
+        return False
+    minutes = attempt.request.timeframe.minutes
+    return not minutes or oldest > today - MINUTES_KEPT + 2 * TOLERATED_GAP
+
+
+def last_day(timeframe: Timeframe, day: date) -> date:
+    """The last day of the candle that ``day`` is in."""
+    return week_of(day)[1] if timeframe is Timeframe.WEEK_1 else day
 
 
 def _first_load(
     request: CollectRequest, calendar: Calendar, now: datetime
 ) -> Plan | None:
-    """Read everything that is wanted; there is nothing yet to join it to."""
-    timeframe, today = request.timeframe, kst_date(now)
-    start = request.start or DEFAULT_DEPTH[timeframe].before(today)
-    anchor = _anchor(request, now)
-    slot = calendar.first_slot(timeframe, start)
-    if slot > now or slot >= midnight(anchor + DAY):
+    """Read all that is wanted, from today on: only today's prices are on its basis."""
+    today = kst_date(now)
+    start = request.start or DEFAULT_DEPTH[request.timeframe].before(today)
+    slot = calendar.first_slot(request.timeframe, start)
+    if slot > now or slot >= midnight(today + DAY):
         return None
-    settled = calendar.settled_through(timeframe, now, anchor)
+    return Plan(newer=Span(today, start), wanted_from=start, asked_from=start)
+
+
+def _whole(covered_from: date, series: Series, now: datetime) -> Plan:
+    start = min(filter(None, (series.wanted_from, covered_from)))
+    return Plan(
+        newer=Span(kst_date(now), start), wanted_from=start, asked_from=covered_from
+    )
+
+
+def _again(
+    request: CollectRequest,
+    covered_from: date,
+    series: Series,
+    calendar: Calendar,
+    now: datetime,
+) -> Plan:
+    """Read a range although it is covered, with some days after it for the proof."""
+    start = request.start or covered_from
+    wanted_from = min(filter(None, (series.wanted_from, covered_from)))
+    if request.mode is Mode.VERIFY:
+        start = max(start, covered_from)
+    anchor = kst_date(now)
+    if request.end and request.end > covered_from:
+        anchor = _overlap(request.timeframe, request.end, calendar, anchor)
     return Plan(
         newer=Span(anchor, start),
-        covered_from=start,
-        settled_through=settled if settled and settled >= start else None,
+        wanted_from=min(wanted_from, start),
+        asked_from=start,
     )
 
 
@@ -91,38 +155,53 @@ def _newer(
     calendar: Calendar,
     now: datetime,
 ) -> Span | None:
-    """The days after the last settled session, and the last settled candle's.
-
-    A rebuild looks at that joint although nothing may be new.
-    """
+    """The days after the last settled session."""
     anchor = _anchor(request, now)
     due = calendar.latest_opened(now)
     known = series.settled_through
     if due is None or anchor < covered_from:
         return None
-    nothing_new = known and known >= min(due, calendar.latest(anchor) or due)
-    if nothing_new and request.mode is not Mode.REBUILD:
+    if known and known >= min(due, calendar.latest(anchor) or due):
         return None
-    joint = series.joint or known or covered_from
-    return Span(anchor, _first_day(request.timeframe, joint))
+    return Span(anchor, known + DAY if known else covered_from)
 
 
 def _older(
-    request: CollectRequest,
-    series: Series,
-    covered_from: date,
-    calendar: Calendar,
-    now: datetime,
+    attempt: Attempt, covered_from: date, calendar: Calendar, now: datetime
 ) -> Span | None:
-    """The days before what is covered, and the oldest candle as the joint."""
+    """The days before what is covered, and some candles of ours for the proof."""
+    request, series = attempt.request, attempt.series
     today = kst_date(now)
-    start = _wanted_start(request, today)
-    if start is None or start >= covered_from or series.history_exhausted:
+    oldest = series.oldest or covered_from
+    start = _wanted_start(request, series, today)
+    if start >= covered_from or _is_exhausted(series, today):
         return None
+    if request.timeframe.minutes and oldest < today - MINUTES_KEPT:
+        return None
+    if series.end_seen_on:
+        patient = request.mode is Mode.INCREMENTAL
+        contradicted = patient and is_contradicted(attempt, oldest, today)
+        if today < series.end_seen_on + (CONTRADICTED_END if contradicted else DAY):
+            return None
     if not any(calendar.session_dates(start, covered_from - DAY)):
         return None
-    joint = last_day(request.timeframe, series.oldest or covered_from)
-    return Span(min(joint, today), start)
+    return Span(_overlap(request.timeframe, oldest, calendar, today), start)
+
+
+def _is_exhausted(series: Series, today: date) -> bool:
+    seen = series.end_seen_on
+    expired = seen is not None and today - seen > END_BELIEVED_FOR
+    return series.history_exhausted and not expired
+
+
+def _overlap(
+    timeframe: Timeframe, first: date, calendar: Calendar, today: date
+) -> date:
+    """The day on which enough candles from ``first`` on are over."""
+    if timeframe is Timeframe.WEEK_1:
+        return min(week_of(first)[1] + 7 * DAY * (OVERLAP_SESSIONS - 1), today)
+    days = list(islice(calendar.session_dates(first, today), OVERLAP_SESSIONS))
+    return days[-1] if days else today
 
 
 def _anchor(request: CollectRequest, now: datetime) -> date:
@@ -133,18 +212,9 @@ def _anchor(request: CollectRequest, now: datetime) -> date:
     return min(last_day(request.timeframe, request.end - DAY), today)
 
 
-def _wanted_start(request: CollectRequest, today: date) -> date | None:
-    """The first day wanted of a series that exists already."""
-    if request.start or request.mode is not Mode.BACKFILL:
-        return request.start
-    return DEFAULT_DEPTH[request.timeframe].before(today)
-
-
-def _first_day(timeframe: Timeframe, day: date) -> date:
-    """The first day of the candle that ``day`` is in."""
-    return week_of(day)[0] if timeframe is Timeframe.WEEK_1 else day
-
-
-def last_day(timeframe: Timeframe, day: date) -> date:
-    """The last day of the candle that ``day`` is in."""
-    return week_of(day)[1] if timeframe is Timeframe.WEEK_1 else day
+def _wanted_start(request: CollectRequest, series: Series, today: date) -> date:
+    """The first day that was ever wanted of a series, by this request or another."""
+    start = request.start
+    if request.mode is Mode.BACKFILL:
+        start = asked_from(request, series, today)
+    return min(filter(None, (start, series.wanted_from, series.covered_from)))

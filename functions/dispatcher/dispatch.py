@@ -47,6 +47,11 @@ class RunLedger(Protocol):
     def unpublished_runs(self) -> dict[str, list[bytes]]:
         """Runs that are in the ledger but were never published, with their requests."""
 
+    def is_unsettled(
+        self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]
+    ) -> bool:
+        """Whether a series was not read since the session that is due was over."""
+
     def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """How many series of targets are not settled as far as they should be."""
 
@@ -87,8 +92,9 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
 ) -> DispatchResult:
     """Write the run of a trigger to the ledger, then publish its requests.
 
-    A tick on a day without a session, or before it opens, is noted without requests;
-    so is a tick that arrives after a later one.
+    A tick on a day without a session, or before it opens, is noted without requests
+    where every series has been read since its last session ended; so is a tick that
+    arrives after a later one.
 
     The ledger comes first: a crash before publishing is made good by the redelivery,
     one after it only publishes again, which the finished tasks ignore. Runs that
@@ -101,10 +107,10 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
         TransientError: If the database or Pub/Sub did not answer.
     """
     trigger = Trigger.from_bytes(message.data)
-    no_session = trigger.is_tick and calendar.latest_opened(now) != kst_date(now)
-    requests = []
-    if not no_session:
-        requests = plan_run(trigger, message.run_id, stocks, kst_date(now))
+    requests = plan_run(trigger, message.run_id, stocks, kst_date(now))
+    no_session = trigger.is_tick and not _may_be_new(requests, ledger, calendar, now)
+    if no_session:
+        requests = []
     run = NewRun(
         run_id=message.run_id,
         message_id=message.message_id,
@@ -120,7 +126,7 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     for run_id, messages in ledger.unpublished_runs().items():
         publish(messages, run_id)
         ledger.mark_published(run_id)
-    stale_series = ledger.stale_series(_due(calendar, now)) if trigger.is_tick else {}
+    stale_series = ledger.stale_series(_settled(calendar, now - GRACE)) if trigger.is_tick else {}
     return DispatchResult(
         run_id=run.run_id,
         published=len(opened.messages),
@@ -130,9 +136,25 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     )
 
 
-def _due(calendar: Calendar, now: datetime) -> dict[Timeframe, date]:
-    """Through which session a healthy series is settled by now."""
-    then = now - GRACE
+def _may_be_new(
+    requests: Sequence[CollectRequest],
+    ledger: RunLedger,
+    calendar: Calendar,
+    now: datetime,
+) -> bool:
+    """Whether the exchange is open today, or a session is over and not settled."""
+    if calendar.latest_opened(now) == kst_date(now):
+        return True
+    codes = {request.stock_code for request in requests}
+    timeframes = {request.timeframe for request in requests}
+    due = _settled(calendar, now)
+    return ledger.is_unsettled(
+        sorted(codes), {timeframe: due[timeframe] for timeframe in timeframes & due.keys()}
+    )
+
+
+def _settled(calendar: Calendar, then: datetime) -> dict[Timeframe, date]:
+    """Through which session each timeframe can be settled at an instant."""
     days = {
         timeframe: calendar.settled_through(timeframe, then, kst_date(then))
         for timeframe in Timeframe
@@ -161,6 +183,7 @@ def plan_run(
             mode=trigger.mode,
             start=start,
             end=trigger.end,
+            force=trigger.force,
         )
         for timeframe in trigger.timeframes
         for code in codes

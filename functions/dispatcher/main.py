@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
-from shared.database.ledger import Ledger, run_id_of
+from shared.database.run_ledger import RunLedger, run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.instance import cached, freeze_gc
@@ -36,7 +36,7 @@ class Dispatcher:
     """What one instance of this function is made of."""
 
     stocks: StockStore
-    ledger: Ledger
+    ledger: RunLedger
     sessions: SessionStore
     publisher: Publisher
     dead_letters: DeadLetterPublisher
@@ -57,7 +57,7 @@ def wire() -> Dispatcher:
     publisher = Publisher(topics.project)
     dispatcher = Dispatcher(
         stocks=StockStore(engine),
-        ledger=Ledger(engine),
+        ledger=RunLedger(engine),
         sessions=SessionStore(engine),
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from shared.messages.fields import Fields
 from shared.modes import Mode
+from shared.series import PriceMove
 
 if TYPE_CHECKING:
     from datetime import date
@@ -20,7 +21,8 @@ class CollectRequest:
     """One task: collect one stock in one timeframe for one run.
 
     ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul; None leaves the
-    choice to the plan.
+    choice to the plan. ``force`` forgets what is believed of the range. ``move`` is a
+    corporate action that another timeframe of the stock has proven.
     """
 
     run_id: str
@@ -29,6 +31,8 @@ class CollectRequest:
     mode: Mode = Mode.INCREMENTAL
     start: date | None = None
     end: date | None = None
+    force: bool = False
+    move: PriceMove | None = None
 
     def to_bytes(self) -> bytes:
         """Write the request as compact JSON."""
@@ -39,6 +43,8 @@ class CollectRequest:
             "mode": self.mode.value,
             "start": self.start and self.start.isoformat(),
             "end": self.end and self.end.isoformat(),
+            "force": self.force or None,
+            "move": self.move and _written(self.move),
         }
         present = {name: value for name, value in fields.items() if value is not None}
         return json.dumps(present, separators=(",", ":")).encode()
@@ -58,6 +64,30 @@ class CollectRequest:
             mode=fields.mode(),
             start=fields.day("start"),
             end=fields.day("end"),
+            force=fields.flag("force"),
+            move=_read(fields.nested("move")),
         )
         fields.refuse_the_rest()
         return request
+
+
+def _written(move: PriceMove) -> dict[str, str]:
+    return {
+        "ratio": str(move.ratio),
+        "after": move.after.isoformat(),
+        "effective_by": move.effective_by.isoformat(),
+        "evidence": move.evidence,
+    }
+
+
+def _read(fields: Fields | None) -> PriceMove | None:
+    if fields is None:
+        return None
+    move = PriceMove(
+        ratio=fields.ratio("ratio"),
+        after=fields.required_day("after"),
+        effective_by=fields.required_day("effective_by"),
+        evidence=fields.text("evidence"),
+    )
+    fields.refuse_the_rest()
+    return move

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import date, time
+from fractions import Fraction
 from typing import Any, Literal
 
 from shared.candles import Timeframe
@@ -50,6 +51,15 @@ class Fields:
             raise MalformedMessage(field, text)
         self._fields: dict[str, Any] = fields
         self._known: list[str] = []
+
+    def nested(self, name: str) -> Fields | None:
+        """The fields of an object inside this one, None if it is not there."""
+        value = self._take(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise MalformedMessage(name, "must be a JSON object")
+        return Fields(json.dumps(value).encode())
 
     def _take(self, name: str) -> Any:  # noqa: ANN401 - JSON may hold anything
         self._known.append(name)
@@ -180,6 +190,21 @@ class Fields:
             return date.fromisoformat(value)
         except ValueError as error:
             raise MalformedMessage(name, remedy) from error
+
+    def required_day(self, name: str) -> date:
+        """A day in Seoul that is there."""
+        day = self.day(name)
+        if day is None:
+            raise MalformedMessage(name, "is missing; write it as 2026-01-31 (Seoul)")
+        return day
+
+    def ratio(self, name: str) -> Fraction:
+        """A positive ratio such as ``"1/5"``."""
+        value = self.text(name)
+        if not re.fullmatch(r"[1-9]\d{0,11}(/[1-9]\d{0,11})?", value, re.ASCII):
+            text = f'{value!r} is not a ratio; write it as a string such as "1/5"'
+            raise MalformedMessage(name, text)
+        return Fraction(value)
 
     def period(self) -> Period | None:
         """``period``, None if it is not there."""

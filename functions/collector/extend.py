@@ -1,0 +1,164 @@
+"""Extend a series to newer and older days; rebuild it where its price basis moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from functions.collector.overlap import SESSIONS, Verdict
+from functions.collector.plan import asked_from, plan
+from functions.collector.price_proof import basis_from_days
+from shared.errors import KiwoomUnavailable, NoCandles, PriceBasisUnproven
+from shared.modes import Mode
+from shared.series import CollectedSeries, Period, PriceMove
+from shared.sessions import kst_date, midnight
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from functions.collector.overlap import PriceBasis
+    from functions.collector.page_reader import PageReader
+    from functions.collector.plan import Plan
+    from functions.collector.workspace import Workspace
+
+
+def extend(work: Workspace) -> CollectedSeries:
+    """Read what the plan wants, and prove that it joins the candles we have.
+
+    Raises:
+        NoCandles: If the broker has nothing at all of a listed stock.
+        PriceBasisUnproven: If nothing tells on which basis older candles of ours are.
+        KiwoomUnavailable: If an answer proves nothing.
+    """
+    request, series = work.attempt.request, work.attempt.series
+    again = request.force or request.mode is Mode.VERIFY
+    todo = None
+    if again or not series.ended:
+        todo = plan(work.attempt, work.calendar, work.now)
+    if todo is None:
+        return nothing_to_read(work)
+    readers = []
+    for span in filter(None, (todo.newer, todo.older)):
+        reader = work.reader(span.anchor)
+        reader.read_back_to(work.first_slot(span.start))
+        if reader.is_blank:
+            return nothing_there(work)
+        _refuse_stale(work, reader)
+        if not _proven(work, reader).holds:
+            return rebuild(work, todo, readers[0] if readers else reader)
+        readers.append(reader)
+    collected = work.collected(readers, todo.wanted_from, todo.asked_from)
+    return _forgetting(work, collected) if request.force else collected
+
+
+def nothing_to_read(work: Workspace) -> CollectedSeries:
+    """Nothing can be new; the task still answers for the days it was asked for."""
+    request, series = work.attempt.request, work.attempt.series
+    expected: tuple = ()
+    if series.covered_from and not series.ended:
+        expected = work.expected(series, asked_from(request, series, work.today))
+    return CollectedSeries(
+        series=series,
+        calendar=work.calendar.version,
+        read_at=work.now,
+        expected=expected,
+        no_data=series.ended,
+    )
+
+
+def nothing_there(work: Workspace) -> CollectedSeries:
+    """The broker has nothing at all of the stock: it left the exchange, or is wrong."""
+    request = work.attempt.request
+    if work.attempt.listed:
+        message = f"the broker has no {request.timeframe} candles of "
+        message += f"{request.stock_code}, which is listed; see whether it still is"
+        raise NoCandles(message)
+    ended = replace(work.attempt.series, ended=True)
+    return CollectedSeries(
+        series=ended, calendar=work.calendar.version, read_at=work.now, no_data=True
+    )
+
+
+def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
+    """Read the whole series as it stands today, and replace ours with it.
+
+    What the broker no longer serves is moved to the new basis where the basis of the
+    rest, another timeframe or the days of the stock prove by which ratio.
+    """
+    reader = newer if newer.anchor == work.today else work.reader(work.today)
+    reader.read_back_to(work.first_slot(todo.wanted_from))
+    if reader.is_blank:
+        return nothing_there(work)
+    basis = work.price_basis(reader)
+    collected = work.collected([reader], todo.wanted_from, todo.asked_from)
+    if basis.verdict is Verdict.MOVED:
+        move = PriceMove(
+            ratio=basis.ratio,
+            after=basis.moved_through or todo.wanted_from,
+            effective_by=basis.same_from or _latest_session(work),
+            evidence=basis.evidence,
+        )
+        return replace(collected, move=move, outliers=basis.outliers)
+    if basis.compared and basis.verdict is Verdict.UNPROVEN:
+        # Newer candles moved and older ones did not: the broker is still at it. What
+        # it serves is stored, and nothing of it is settled before it agrees.
+        unsettled = replace(collected.series, settled_through=None)
+        return replace(collected, series=unsettled, expected=())
+    return replace(collected, move=_known_move(work, reader, basis))
+
+
+def _proven(work: Workspace, reader: PageReader) -> PriceBasis:
+    """Read further back until the price basis is proven, or nothing is left to read."""
+    oldest = work.attempt.series.oldest
+    basis = work.price_basis(reader)
+    if oldest is None:
+        return replace(basis, verdict=Verdict.SAME)
+    while basis.sessions < SESSIONS and reader.oldest > midnight(oldest):
+        if reader.next() is None:
+            break
+        basis = work.price_basis(reader)
+    return basis
+
+
+def _known_move(
+    work: Workspace, reader: PageReader, basis: PriceBasis
+) -> PriceMove | None:
+    """By what the candles that the broker no longer serves have moved, if at all.
+
+    Raises:
+        PriceBasisUnproven: If nothing can tell.
+    """
+    series, known = work.attempt.series, work.attempt.request.move
+    begin = midnight(series.oldest) if series.oldest else reader.oldest
+    if begin >= reader.oldest:
+        return None
+    common = (
+        [at for at in reader.candles if kst_date(at) <= known.after] if known else []
+    )
+    if known and basis.compared and common:
+        # The candles from before the action stand on its basis already.
+        return None
+    if known or basis.compared:
+        return known
+    period = Period(begin, reader.oldest)
+    return basis_from_days(work, work.store.candles(work.attempt, period))
+
+
+def _refuse_stale(work: Workspace, reader: PageReader) -> None:
+    """Refuse an answer that lacks candles of today which an earlier one had."""
+    newest = work.attempt.series.newest
+    is_current = newest is not None and kst_date(newest) == work.today
+    if is_current and reader.anchor == work.today and reader.newest < newest:
+        message = "the broker's answer is older than one that it gave before"
+        raise KiwoomUnavailable(message)
+
+
+def _forgetting(work: Workspace, collected: CollectedSeries) -> CollectedSeries:
+    """Forget absences in the range, so that this reading alone tells of them."""
+    first = min(period.first for period in collected.complete)
+    beyond = max(period.beyond for period in collected.complete)
+    return replace(collected, forgotten=Period(first, beyond))
+
+
+def _latest_session(work: Workspace) -> date:
+    return work.calendar.latest_opened(work.now) or work.today

@@ -1,0 +1,298 @@
+"""Judge the price basis: do the broker's prices and ours stand on the same one?
+
+A split, a bonus issue or a reduction of capital multiplies every older price by one
+ratio, and the volumes of days and weeks by its inverse. The broker rounds to whole
+won on either basis, so one candle proves little: the judgement is that of all candles
+that both sides have, by their majority.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from statistics import median
+from typing import TYPE_CHECKING
+
+from shared.sessions import kst_date
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date, datetime
+
+    from shared.candles import Candle
+
+EVIDENCE_CANDLES = 3
+# A price is rounded by half a won at most; floating point adds next to nothing.
+HALF_A_WON = 0.5 + 1e-6
+# A ratio is only believed with the candles of so many sessions behind it, where we
+# have so many.
+SESSIONS = 2
+# Smaller volumes say too little about a ratio.
+TELLING_VOLUME = 1_000
+DECIMALS = (1, 2, 3, 4)
+LARGEST_DENOMINATOR = 100_000
+
+
+class Verdict(StrEnum):
+    """How the broker's prices relate to ours."""
+
+    SAME = "same"
+    REVISED = "revised"
+    MOVED = "moved"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBasis:
+    """A verdict over ``compared`` candles of so many ``sessions``.
+
+    With MOVED, our prices times ``ratio`` are theirs, for all candles up to
+    ``moved_through`` but the ``outliers``; newer ones, from ``same_from`` on, stand
+    on the new basis already. With REVISED the outliers are all that differ. UNPROVEN
+    is nothing in common, or a contradiction: newer candles moved, older ones did not.
+    """
+
+    verdict: Verdict
+    compared: int = 0
+    sessions: int = 0
+    ratio: Fraction = Fraction(1)
+    moved_through: date | None = None
+    same_from: date | None = None
+    outliers: frozenset[datetime] = frozenset()
+    evidence: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether both sides stand on one basis."""
+        return self.verdict in {Verdict.SAME, Verdict.REVISED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One candle as we have it and as the broker serves it."""
+
+    opened_at: datetime
+    ours: Candle
+    theirs: Candle
+
+    @property
+    def prices(self) -> Iterator[tuple[int, int]]:
+        return zip(prices_of(self.ours), prices_of(self.theirs), strict=True)
+
+    @property
+    def is_same(self) -> bool:
+        return all(ours == theirs for ours, theirs in self.prices)
+
+    @property
+    def price_ratio(self) -> float:
+        return sum(prices_of(self.theirs)) / sum(prices_of(self.ours))
+
+    @property
+    def volume_ratio(self) -> float | None:
+        """The price ratio that the volumes tell; those of minutes never move."""
+        volumes = self.ours.volume, self.theirs.volume
+        if self.ours.timeframe.minutes or min(volumes) < TELLING_VOLUME:
+            return None
+        return volumes[0] / volumes[1]
+
+    def is_explained_by(self, ratio: float) -> bool:
+        """Whether all prices moved by ``ratio``, both sides rounded to whole won."""
+        tolerance = HALF_A_WON * (1 + ratio)
+        return all(abs(b - a * ratio) <= tolerance for a, b in self.prices)
+
+    def is_told_by_prices(self, ratio: float) -> bool:
+        """Whether ``ratio`` would change a price by more than rounding hides."""
+        return any(abs(a * ratio - a) > HALF_A_WON for a, _ in self.prices)
+
+    def is_told_by_volume(self, ratio: float) -> bool:
+        """Whether ``ratio`` would change the volume by more than rounding hides."""
+        moved = abs(self.ours.volume / ratio - self.ours.volume)
+        return self.volume_ratio is not None and moved > 1 + 1 / ratio
+
+    def volume_moved_by(self, ratio: float) -> bool:
+        expected = self.ours.volume / ratio
+        return abs(self.theirs.volume - expected) <= 1 + 1 / ratio
+
+
+@dataclass(frozen=True, slots=True)
+class _Votes:
+    """What the candles that can tell say about one ratio, oldest first.
+
+    ``strays`` of them fit neither picture: all older ones moved, or only newer ones.
+    """
+
+    ratio: float
+    older: Sequence[_Pair]
+    newer: Sequence[_Pair]
+    strays: int
+    contradict: bool
+
+    @property
+    def moved(self) -> Sequence[_Pair]:
+        return self.newer if self.contradict else self.older
+
+    @property
+    def lead(self) -> int:
+        return len(self.moved) - self.strays
+
+
+def compare(
+    ours: Mapping[datetime, Candle], theirs: Mapping[datetime, Candle]
+) -> PriceBasis:
+    """Judge the candles that both sides have; ours must be over, not forming."""
+    common = sorted(ours.keys() & theirs.keys())
+    pairs = [_Pair(at, ours[at], theirs[at]) for at in common]
+    differing = frozenset(pair.opened_at for pair in pairs if not pair.is_same)
+    seen = {"compared": len(pairs), "sessions": len({kst_date(at) for at in common})}
+    if not pairs:
+        return PriceBasis(verdict=Verdict.UNPROVEN, **seen)
+    votes = _best_votes(pairs)
+    if votes is None:
+        verdict = Verdict.REVISED if differing else Verdict.SAME
+        return PriceBasis(verdict=verdict, outliers=differing, **seen)
+    ratio = _simplest(votes.ratio, votes.moved)
+    evidence = _evidence(votes.moved, len(pairs))
+    if votes.contradict:
+        return PriceBasis(
+            verdict=Verdict.UNPROVEN, ratio=ratio, evidence=evidence, **seen
+        )
+    last = votes.moved[-1].opened_at
+    odd = [
+        pair
+        for pair in pairs
+        if not (
+            pair.is_explained_by(votes.ratio)
+            if pair.opened_at <= last
+            else pair.is_same
+        )
+    ]
+    same = (kst_date(p.opened_at) for p in pairs if p.opened_at > last and p.is_same)
+    return PriceBasis(
+        verdict=Verdict.MOVED,
+        ratio=ratio,
+        moved_through=kst_date(last),
+        same_from=next(same, None),
+        outliers=frozenset(pair.opened_at for pair in odd),
+        evidence=evidence,
+        **seen,
+    )
+
+
+def prices_of(candle: Candle) -> tuple[int, int, int, int]:
+    """Open, high, low and close."""
+    return candle.open, candle.high, candle.low, candle.close
+
+
+def _best_votes(pairs: Sequence[_Pair]) -> _Votes | None:
+    """The ratio that most candles vote for, None where no ratio has a majority."""
+    enough = min(SESSIONS, _sessions(pairs))
+    counted = (_count(ratio, pairs) for ratio in _candidates(pairs))
+    best = max(counted, key=lambda votes: votes.lead, default=None)
+    if best is None or best.lead <= 0 or _sessions(best.moved) < enough:
+        return None
+    return best
+
+
+def _sessions(pairs: Sequence[_Pair]) -> int:
+    return len({kst_date(pair.opened_at) for pair in pairs})
+
+
+def _candidates(pairs: Sequence[_Pair]) -> Iterator[float]:
+    """Ratios worth a vote: those of all candles, the oldest, the newest, the odd.
+
+    An action that the broker has worked in only partly shows at one end alone, and a
+    small ratio at a low price only where rounding lets it through.
+    """
+    third = max(1, len(pairs) // 3)
+    differing = [pair for pair in pairs if not pair.is_same]
+    for some in (pairs, pairs[:third], pairs[-third:], differing):
+        if not some:
+            continue
+        volumes = [pair.volume_ratio for pair in some if pair.volume_ratio]
+        if volumes:
+            yield median(volumes)
+        middle = median(pair.price_ratio for pair in some)
+        yield middle
+        near = [pair for pair in some if pair.is_explained_by(middle)]
+        if near:
+            ours = sum(sum(prices_of(pair.ours)) for pair in near)
+            yield sum(sum(prices_of(pair.theirs)) for pair in near) / ours
+
+
+def _count(ratio: float, pairs: Sequence[_Pair]) -> _Votes:
+    """Let every candle vote that can tell ``ratio`` from none."""
+    votes = [(pair, vote) for pair in pairs if (vote := _vote(ratio, pair)) is not None]
+    moved_first = _division([not moved for _, moved in votes])
+    same_first = _division([moved for _, moved in votes])
+    if moved_first.strays > same_first.strays:
+        at = same_first.at
+        older = [pair for pair, vote in votes[:at] if not vote]
+        newer = [pair for pair, vote in votes[at:] if vote]
+        if _sessions(older) >= SESSIONS:
+            return _Votes(ratio, older, newer, same_first.strays, contradict=True)
+    older = [pair for pair, vote in votes[: moved_first.at] if vote]
+    newer = [pair for pair, vote in votes[moved_first.at :] if not vote]
+    return _Votes(ratio, older, newer, moved_first.strays, contradict=False)
+
+
+def _vote(ratio: float, pair: _Pair) -> bool | None:
+    """Whether the candle moved by ``ratio``; None where it cannot tell."""
+    by_prices = pair.is_told_by_prices(ratio)
+    by_volume = pair.is_told_by_volume(ratio)
+    if by_prices and not pair.is_same:
+        return pair.is_explained_by(ratio) or None
+    if by_prices:
+        return False
+    if by_volume and pair.is_explained_by(ratio):
+        return pair.volume_moved_by(ratio)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Division:
+    at: int
+    strays: int
+
+
+def _division(votes: Sequence[bool]) -> _Division:
+    """Divide ``votes`` into no and yes, in this order, with the fewest strays."""
+    wrong = votes.count(False)
+    best = _Division(0, wrong)
+    for at, vote in enumerate(votes, start=1):
+        wrong += 1 if vote else -1
+        if wrong <= best.strays:
+            best = _Division(at, wrong)
+    return best
+
+
+def _simplest(ratio: float, moved: Sequence[_Pair]) -> Fraction:
+    """The simplest ratio that the rounded prices allow, such as 1/5 for 0.2000013."""
+    bounds = [
+        ((b - 0.5) / (a + 0.5), (b + 0.5) / (a - 0.5))
+        for pair in moved
+        for a, b in pair.prices
+    ]
+    low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
+    if not low <= ratio <= high:
+        return Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR)
+    exact = Fraction(ratio)
+    for digits in DECIMALS:
+        for near in (round(exact, digits), 1 / (round(1 / exact, digits) or exact)):
+            if low <= near <= high:
+                return Fraction(near)
+    return exact.limit_denominator(LARGEST_DENOMINATOR)
+
+
+def _evidence(moved: Sequence[_Pair], compared: int) -> str:
+    candles = [
+        {
+            "opened_at": pair.opened_at.isoformat(),
+            "ours": prices_of(pair.ours),
+            "theirs": prices_of(pair.theirs),
+        }
+        for pair in moved[-EVIDENCE_CANDLES:]
+    ]
+    facts = {"compared": compared, "moved": len(moved), "candles": candles}
+    return json.dumps(facts)

@@ -1,0 +1,170 @@
+"""Ask again for settled candles that are missing, with the fewest pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from functions.collector.extend import nothing_there, rebuild
+from functions.collector.overlap import compare
+from functions.collector.plan import Plan, Span, last_day
+from shared.coverage import absent_slots, complete_period, requests_needed
+from shared.series import CollectedSeries, Period
+from shared.sessions import DAY, kst_date, midnight
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from functions.collector.page_reader import PageReader
+    from functions.collector.workspace import Workspace
+    from shared.candles import Candle, RejectedRow
+    from shared.pages import Page
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What the pages of a repair have told so far."""
+
+    candles: dict[datetime, Candle] = field(default_factory=dict)
+    rejected: list[RejectedRow] = field(default_factory=list)
+    complete: list[Period] = field(default_factory=list)
+    absent: set[datetime] = field(default_factory=set)
+
+
+def repair(work: Workspace) -> CollectedSeries:
+    """Ask for what is missing; where the broker has nothing, that is remembered.
+
+    A page is asked for by the newest candle that is missing; then by the newest that
+    it did not tell about. What no page tells about stays missing.
+    """
+    series = work.attempt.series
+    missing = set() if series.ended else _missing(work)
+    findings, unresolved = _Findings(), set[datetime]()
+    reader: PageReader | None = None
+    while missing:
+        newest = max(missing)
+        anchor = _anchor(work, newest)
+        if reader is None or not _goes_on_to(work, reader, newest, anchor):
+            reader = work.reader(anchor)
+        page = reader.next()
+        if reader.is_blank:
+            return nothing_there(work)
+        if page is None or page.oldest is None:
+            unresolved.add(newest)
+            missing.discard(newest)
+            reader = None
+            continue
+        if not _stands_on_our_basis(work, page):
+            return _rebuilt(work, reader)
+        missing -= _take(work, page, missing, findings)
+        if newest in missing and page.oldest <= newest:
+            # It lies at the very end of a page, which proves nothing; or it is spoilt.
+            if reader.anchor == anchor:
+                unresolved.add(newest)
+                missing.discard(newest)
+            reader = None
+    return _repaired(work, findings, unresolved)
+
+
+def _missing(work: Workspace) -> set[datetime]:
+    """Slots of settled sessions for which there is neither candle nor knowledge."""
+    request, series = work.attempt.request, work.attempt.series
+    if series.covered_from is None:
+        return set()
+    begin = max(filter(None, (series.covered_from, request.start)))
+    expected = set(work.expected(series, begin))
+    if not expected:
+        return set()
+    period = Period(min(expected), max(expected) + DAY)
+    known = work.store.known_slots(work.attempt, period)
+    if request.force:
+        known = known & work.store.candles(work.attempt, period).keys()
+    return expected - known
+
+
+def _anchor(work: Workspace, slot: datetime) -> date:
+    """A day from which a page has candles on both sides of ``slot``, if any has."""
+    day = last_day(work.timeframe, kst_date(slot))
+    following = work.calendar.next_session(day)
+    if following is None:
+        return min(day, work.today)
+    return min(last_day(work.timeframe, following), work.today)
+
+
+def _goes_on_to(
+    work: Workspace, reader: PageReader, slot: datetime, anchor: date
+) -> bool:
+    """Whether the next page of the reader leads to ``slot`` as soon as any."""
+    if reader.anchor == anchor or not reader.candles:
+        return True
+    days = kst_date(slot), kst_date(reader.oldest)
+    return requests_needed(work.calendar, work.timeframe, *days) == 1
+
+
+def _stands_on_our_basis(work: Workspace, page: Page) -> bool:
+    assert page.oldest is not None and page.newest is not None
+    period = Period(page.oldest, page.newest + DAY)
+    ours = work.store.candles(work.attempt, period)
+    theirs = {candle.opened_at: candle for candle in page.candles}
+    return not ours or compare(ours, theirs).holds
+
+
+def _take(
+    work: Workspace, page: Page, missing: set[datetime], findings: _Findings
+) -> set[datetime]:
+    """Keep what a page tells; return the missing slots that it tells about."""
+    assert page.oldest is not None and page.newest is not None
+    begin = midnight(_covered_from(work))
+    served = {c.opened_at: c for c in page.candles if c.opened_at >= begin}
+    findings.candles |= {
+        at: c for at, c in served.items() if at not in findings.candles
+    }
+    findings.rejected += page.rejected
+    period = complete_period(work.timeframe, page.oldest, page.newest)
+    findings.complete.append(replace(period, first=max(period.first, begin)))
+    unreadable = {row.opened_at for row in page.rejected if row.opened_at}
+    absent = absent_slots(page, missing, unreadable)
+    findings.absent |= absent
+    return absent | (missing & served.keys())
+
+
+def _repaired(
+    work: Workspace, findings: _Findings, unresolved: set[datetime]
+) -> CollectedSeries:
+    unreadable = {row.opened_at for row in findings.rejected if row.opened_at}
+    forgotten = None
+    if work.attempt.request.force and findings.complete:
+        forgotten = Period(
+            min(period.first for period in findings.complete),
+            max(period.beyond for period in findings.complete),
+        )
+    return CollectedSeries(
+        series=work.attempt.series,
+        calendar=work.calendar.version,
+        read_at=work.now,
+        candles=tuple(candle for _, candle in sorted(findings.candles.items())),
+        rejected=tuple(findings.rejected),
+        complete=tuple(findings.complete),
+        unreadable=frozenset(unreadable - findings.candles.keys()),
+        absent=tuple(sorted(findings.absent)),
+        forgotten=forgotten,
+        expected=tuple(sorted(unresolved)),
+        no_data=work.attempt.series.ended,
+    )
+
+
+def _rebuilt(work: Workspace, reader: PageReader) -> CollectedSeries:
+    """Read the whole series from today: its old days stand on another basis there."""
+    covered_from = _covered_from(work)
+    whole = Plan(
+        newer=Span(work.today, covered_from),
+        wanted_from=min(filter(None, (work.attempt.series.wanted_from, covered_from))),
+        asked_from=covered_from,
+    )
+    return rebuild(work, whole, reader)
+
+
+def _covered_from(work: Workspace) -> date:
+    covered_from = work.attempt.series.covered_from
+    assert covered_from is not None
+    return covered_from

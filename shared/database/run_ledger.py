@@ -1,0 +1,212 @@
+"""The ledger of runs: what was asked for, and which tasks came of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from shared.database.engine import transaction
+from shared.runs import NewRun, OpenedRun
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from sqlalchemy import Connection, Engine
+
+    from shared.candles import Timeframe
+
+# A run whose messages are not published after this time has been abandoned.
+ABANDONED_SECONDS = 60
+
+OPEN_RUN = text("""
+    INSERT INTO runs (run_id, message_id, trigger, requested_at, no_session,
+                      superseded_by)
+    VALUES (:run_id, :message_id, cast(:trigger AS jsonb), :requested_at, :no_session,
+            :superseded_by)
+    ON CONFLICT (run_id) DO NOTHING
+""")
+# Two deliveries of like triggers wait for each other here.
+ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext(:trigger))")
+# A run that was written after a tick was published reads the market as it was then, or
+# later: the tick has nothing to add.
+SUCCESSOR = text("""
+    SELECT run_id FROM runs
+    WHERE trigger = cast(:trigger AS jsonb) AND written_at > :published_at
+      AND run_id <> :run_id AND superseded_by IS NULL AND NOT no_session
+    ORDER BY written_at DESC LIMIT 1
+""")
+ADD_TASKS = text("""
+    INSERT INTO tasks (run_id, stock_code, timeframe, request)
+    SELECT :run_id, stock_code, timeframe, cast(request AS jsonb)
+    FROM unnest(cast(:stock_codes AS text[]), cast(:timeframes AS text[]),
+                cast(:requests AS text[])) AS t (stock_code, timeframe, request)
+    ON CONFLICT (run_id, stock_code, timeframe) DO NOTHING
+""")
+UNPUBLISHED_RUNS = text("""
+    SELECT run_id FROM runs
+    WHERE published_at IS NULL AND NOT no_session AND superseded_by IS NULL
+      AND written_at < clock_timestamp() - make_interval(secs => :seconds)
+    ORDER BY written_at
+""")
+UNPUBLISHED = text("""
+    SELECT request::text FROM tasks JOIN runs USING (run_id)
+    WHERE run_id = :run_id AND published_at IS NULL
+    ORDER BY timeframe, stock_code
+""")
+PUBLISHED = text("""
+    UPDATE runs SET published_at = clock_timestamp()
+    WHERE run_id = :run_id AND published_at IS NULL
+""")
+NOT_PUBLISHED = text("UPDATE runs SET published_at = NULL WHERE run_id = :run_id")
+# Of the targets. Trading of a halted stock settles nothing, and that is no news.
+STALE_SERIES = text("""
+    SELECT timeframe, count(*) AS series
+    FROM series
+    JOIN stocks USING (stock_code)
+    JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
+         AS due (timeframe, day) USING (timeframe)
+    WHERE is_target AND listed AND NOT ended AND covered_from IS NOT NULL
+      AND concat(state, audit_info) NOT LIKE '%거래정지%'
+      AND (settled_through IS NULL OR settled_through < day)
+    GROUP BY timeframe ORDER BY timeframe
+""")
+UNSETTLED = text("""
+    SELECT EXISTS (
+        SELECT FROM unnest(cast(:codes AS text[])) AS wanted (stock_code)
+        CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
+             AS due (timeframe, day)
+        LEFT JOIN series USING (stock_code, timeframe)
+        WHERE NOT coalesce(ended, false)
+          AND (settled_through IS NULL OR settled_through < day)
+          AND (collected_at IS NULL
+               OR collected_at < (day + 1)::timestamp AT TIME ZONE 'Asia/Seoul'))
+""")
+
+
+class RunLedger:
+    """Runs in PostgreSQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Read and write through ``engine``."""
+        self._engine = engine
+
+    def open_run(self, run: NewRun) -> OpenedRun:
+        """Write a run and its tasks, with the messages that are yet to be published.
+
+        Doing it again changes nothing, and returns what the first time wrote until
+        the run is marked as published. A superseded tick is only recorded.
+        """
+        values = _columns_of_run(run)
+        with transaction(self._engine) as connection:
+            successor = _successor(connection, run) if run.tick_of else None
+            values["superseded_by"] = successor
+            is_new = connection.execute(OPEN_RUN, values).rowcount
+            if is_new and successor:
+                return OpenedRun(superseded_by=successor)
+            if is_new:
+                connection.execute(ADD_TASKS, _columns_of_tasks(run))
+            return OpenedRun(messages=_unpublished(connection, run.run_id))
+
+    def unpublished_runs(self) -> dict[str, list[bytes]]:
+        """Runs that were written but never published, with their requests.
+
+        The instance that wrote them was stopped in between.
+        """
+        with transaction(self._engine) as connection:
+            found = connection.execute(UNPUBLISHED_RUNS, {"seconds": ABANDONED_SECONDS})
+            return {
+                run_id: _unpublished(connection, run_id)
+                for run_id in found.scalars().all()
+            }
+
+    def mark_published(self, run_id: str) -> None:
+        """Record that all requests of the run are with Pub/Sub."""
+        with transaction(self._engine) as connection:
+            connection.execute(PUBLISHED, {"run_id": run_id})
+
+    def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
+        """Series of target stocks that are not settled through the day that is due.
+
+        Returns:
+            How many, for each timeframe that has some.
+        """
+        with transaction(self._engine) as connection:
+            rows = connection.execute(STALE_SERIES, _columns_of_days(due)).all()
+        return {row.timeframe: row.series for row in rows}
+
+    def is_unsettled(
+        self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]
+    ) -> bool:
+        """Whether any of these series was not read since the day that is due was over.
+
+        A series that was read since and is not settled, as that of a halted stock, has
+        nothing new before the next session.
+        """
+        values = {"codes": list(stock_codes), **_columns_of_days(due)}
+        with transaction(self._engine) as connection:
+            return bool(connection.execute(UNSETTLED, values).scalar())
+
+
+def add_tasks(connection: Connection, run: NewRun) -> tuple[bytes, ...]:
+    """Write a run, or add tasks to it, in a transaction of the caller's.
+
+    Returns:
+        The messages of the run that are yet to be published; none if all its tasks
+        were there already.
+    """
+    connection.execute(OPEN_RUN, _columns_of_run(run))
+    if not connection.execute(ADD_TASKS, _columns_of_tasks(run)).rowcount:
+        return ()
+    connection.execute(NOT_PUBLISHED, {"run_id": run.run_id})
+    return tuple(_unpublished(connection, run.run_id))
+
+
+def run_id_of(message_id: str, scope: str = "") -> str:
+    """The run that a trigger message asks for: the same however often it comes.
+
+    ``scope`` tells apart messages that share an id, as those of two emulators do.
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"trigger {scope} {message_id}"))
+
+
+def _unpublished(connection: Connection, run_id: str) -> list[bytes]:
+    requests = connection.execute(UNPUBLISHED, {"run_id": run_id}).scalars()
+    return [request.encode() for request in requests]
+
+
+def _columns_of_run(run: NewRun) -> dict[str, object]:
+    return {
+        "run_id": run.run_id,
+        "message_id": run.message_id,
+        "trigger": run.trigger.decode(),
+        "requested_at": run.requested_at,
+        "no_session": not run.requests,
+        "superseded_by": None,
+    }
+
+
+def _columns_of_tasks(run: NewRun) -> dict[str, object]:
+    return {
+        "run_id": run.run_id,
+        "stock_codes": [request.stock_code for request in run.requests],
+        "timeframes": [request.timeframe.value for request in run.requests],
+        "requests": [request.to_bytes().decode() for request in run.requests],
+    }
+
+
+def _columns_of_days(due: Mapping[Timeframe, date]) -> dict[str, object]:
+    return {
+        "timeframes": [timeframe.value for timeframe in due],
+        "days": list(due.values()),
+    }
+
+
+def _successor(connection: Connection, run: NewRun) -> str | None:
+    """The run that does the work of this tick, if there is one."""
+    tick = _columns_of_run(run) | {"published_at": run.tick_of}
+    connection.execute(ONE_AT_A_TIME, tick)
+    found: str | None = connection.execute(SUCCESSOR, tick).scalar()
+    return found
