@@ -6,6 +6,7 @@ absence is explained, or it is missing; there is nothing in between.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from shared.series import Period
 from shared.sessions import DAY, kst_date, midnight, week_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Container, Iterable, Sequence
     from datetime import date, datetime
 
     from shared.pages import Page
@@ -53,21 +54,19 @@ def missing_slots(
 
 
 def absent_slots(
-    page: Page, slots: Iterable[datetime], unreadable: Container[datetime]
+    page: Page, slots: Sequence[datetime], unreadable: Container[datetime]
 ) -> set[datetime]:
-    """The ``slots`` for which a page proves that the broker has no candle.
+    """The ``slots``, in ascending order, where a page proves that there is no candle.
 
     Only a slot between two candles of one answer is proven: what lies beyond its ends
     may be in another answer. A row that could not be read is no absence.
     """
     served = {candle.opened_at for candle in page.candles}
-    newest, oldest = page.newest, page.oldest
-    if newest is None or oldest is None:
-        return set()
+    first, beyond = bisect_right(slots, page.oldest), bisect_left(slots, page.newest)
     return {
         slot
-        for slot in slots
-        if oldest < slot < newest and slot not in served and slot not in unreadable
+        for slot in slots[first:beyond]
+        if slot not in served and slot not in unreadable
     }
 
 
@@ -77,6 +76,12 @@ def complete_period(timeframe: Timeframe, oldest: datetime, newest: datetime) ->
     Beyond its newest candle an answer proves nothing: it may be an old one.
     """
     return Period(oldest, candle_end(timeframe, newest))
+
+
+def whole_of(periods: Sequence[Period]) -> Period:
+    """From the first instant of any period to the last."""
+    first = min(period.first for period in periods)
+    return Period(first, max(period.beyond for period in periods))
 
 
 def candle_end(timeframe: Timeframe, opened_at: datetime) -> datetime:

@@ -49,14 +49,14 @@ class Page:
         return self.cursor is None
 
     @property
-    def newest(self) -> datetime | None:
-        """The instant of the newest candle."""
-        return max((candle.opened_at for candle in self.candles), default=None)
+    def oldest(self) -> datetime:
+        """The instant of the oldest candle; the page must have one."""
+        return min(candle.opened_at for candle in self.candles)
 
     @property
-    def oldest(self) -> datetime | None:
-        """The instant of the oldest candle."""
-        return min((candle.opened_at for candle in self.candles), default=None)
+    def newest(self) -> datetime:
+        """The instant of the newest candle; the page must have one."""
+        return max(candle.opened_at for candle in self.candles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

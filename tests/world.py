@@ -14,8 +14,7 @@ from io import BytesIO
 
 import requests
 from requests.adapters import BaseAdapter
-from shared.database.run_ledger import RunLedger, run_id_of
-from shared.database.task_ledger import TaskLedger
+from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from functions.collector.collect import collect
@@ -112,8 +111,7 @@ class World:
         self.step = lambda _: None
         self.http = new_http_session()
         self.http.mount(URL, Wire(self))
-        self.ledger = RunLedger(engine)
-        self.tasks = TaskLedger(engine)
+        self.ledger = Ledger(engine)
         self.store = CandleStore(engine, lambda: CALENDAR)
         self.stocks = StockStore(engine)
         self.queue = deque()
@@ -147,11 +145,11 @@ class World:
         outcome = collect(
             CollectRequest.from_bytes(message),
             self.source(),
-            self.tasks,
+            self.ledger,
             self.store,
             lambda: self.now,
         )
-        follow_up = outcome.stored.follow_up if outcome.stored else None
+        follow_up = outcome.counts.follow_up
         if follow_up:
             self.publish(follow_up.messages, follow_up.run_id)
             self.ledger.mark_published(follow_up.run_id)

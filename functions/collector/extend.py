@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.plan import asked_from, plan
 from functions.collector.price_proof import basis_from_days
-from shared.errors import KiwoomUnavailable, NoCandles, PriceBasisUnproven
+from shared.coverage import whole_of
+from shared.errors import KiwoomUnavailable, NoCandles
 from shared.modes import Mode
 from shared.series import CollectedSeries, Period, PriceMove
 from shared.sessions import kst_date, midnight
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
     from functions.collector.overlap import PriceBasis
     from functions.collector.page_reader import PageReader
@@ -37,7 +38,7 @@ def extend(work: Workspace) -> CollectedSeries:
         todo = plan(work.attempt, work.calendar, work.now)
     if todo is None:
         return nothing_to_read(work)
-    readers = []
+    readers: list[PageReader] = []
     for span in filter(None, (todo.newer, todo.older)):
         reader = work.reader(span.anchor)
         reader.read_back_to(work.first_slot(span.start))
@@ -48,13 +49,15 @@ def extend(work: Workspace) -> CollectedSeries:
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
     collected = work.collected(readers, todo.wanted_from, todo.asked_from)
-    return _forgetting(work, collected) if request.force else collected
+    if request.force:
+        return replace(collected, forgotten=whole_of(collected.complete))
+    return collected
 
 
 def nothing_to_read(work: Workspace) -> CollectedSeries:
     """Nothing can be new; the task still answers for the days it was asked for."""
     request, series = work.attempt.request, work.attempt.series
-    expected: tuple = ()
+    expected: tuple[datetime, ...] = ()
     if series.covered_from and not series.ended:
         expected = work.expected(series, asked_from(request, series, work.today))
     return CollectedSeries(
@@ -147,17 +150,11 @@ def _known_move(
 def _refuse_stale(work: Workspace, reader: PageReader) -> None:
     """Refuse an answer that lacks candles of today which an earlier one had."""
     newest = work.attempt.series.newest
-    is_current = newest is not None and kst_date(newest) == work.today
-    if is_current and reader.anchor == work.today and reader.newest < newest:
+    if newest is None or not kst_date(newest) == work.today == reader.anchor:
+        return
+    if reader.newest < newest:
         message = "the broker's answer is older than one that it gave before"
         raise KiwoomUnavailable(message)
-
-
-def _forgetting(work: Workspace, collected: CollectedSeries) -> CollectedSeries:
-    """Forget absences in the range, so that this reading alone tells of them."""
-    first = min(period.first for period in collected.complete)
-    beyond = max(period.beyond for period in collected.complete)
-    return replace(collected, forgotten=Period(first, beyond))
 
 
 def _latest_session(work: Workspace) -> date:

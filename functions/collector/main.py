@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from functions.collector.collect import CollectResult, collect
 from shared.clock import Clock, new_clock
@@ -121,8 +121,8 @@ def collect_candles(event: CloudEvent) -> None:
             collector.publish(result.stored.follow_up)
 
 
-def _facts(result: CollectResult) -> dict[str, object]:
-    facts: dict[str, object] = {"state": result.state, "requests": result.requests}
+def _facts(result: CollectResult) -> dict[str, Any]:
+    facts: dict[str, Any] = {"state": result.state, "requests": result.requests}
     if result.move:
         facts["ratio"] = float(result.move.ratio)
     if result.stored:

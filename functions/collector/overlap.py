@@ -9,7 +9,7 @@ that both sides have, by their majority.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from statistics import median
@@ -145,19 +145,24 @@ def compare(
     common = sorted(ours.keys() & theirs.keys())
     pairs = [_Pair(at, ours[at], theirs[at]) for at in common]
     differing = frozenset(pair.opened_at for pair in pairs if not pair.is_same)
-    seen = {"compared": len(pairs), "sessions": len({kst_date(at) for at in common})}
+    basis = PriceBasis(
+        verdict=Verdict.UNPROVEN,
+        compared=len(pairs),
+        sessions=len({kst_date(at) for at in common}),
+    )
     if not pairs:
-        return PriceBasis(verdict=Verdict.UNPROVEN, **seen)
-    votes = _best_votes(pairs)
+        return basis
+    votes = _best_votes(pairs) if _anything_moved(pairs) else None
     if votes is None:
         verdict = Verdict.REVISED if differing else Verdict.SAME
-        return PriceBasis(verdict=verdict, outliers=differing, **seen)
-    ratio = _simplest(votes.ratio, votes.moved)
-    evidence = _evidence(votes.moved, len(pairs))
+        return replace(basis, verdict=verdict, outliers=differing)
+    basis = replace(
+        basis,
+        ratio=_simplest(votes.ratio, votes.moved),
+        evidence=_evidence(votes.moved, len(pairs)),
+    )
     if votes.contradict:
-        return PriceBasis(
-            verdict=Verdict.UNPROVEN, ratio=ratio, evidence=evidence, **seen
-        )
+        return basis
     last = votes.moved[-1].opened_at
     odd = [
         pair
@@ -169,20 +174,24 @@ def compare(
         )
     ]
     same = (kst_date(p.opened_at) for p in pairs if p.opened_at > last and p.is_same)
-    return PriceBasis(
+    return replace(
+        basis,
         verdict=Verdict.MOVED,
-        ratio=ratio,
         moved_through=kst_date(last),
         same_from=next(same, None),
         outliers=frozenset(pair.opened_at for pair in odd),
-        evidence=evidence,
-        **seen,
     )
 
 
 def prices_of(candle: Candle) -> tuple[int, int, int, int]:
     """Open, high, low and close."""
     return candle.open, candle.high, candle.low, candle.close
+
+
+def _anything_moved(pairs: Sequence[_Pair]) -> bool:
+    return any(
+        not pair.is_same or pair.volume_ratio not in {None, 1.0} for pair in pairs
+    )
 
 
 def _best_votes(pairs: Sequence[_Pair]) -> _Votes | None:
@@ -268,21 +277,37 @@ def _division(votes: Sequence[bool]) -> _Division:
 
 
 def _simplest(ratio: float, moved: Sequence[_Pair]) -> Fraction:
-    """The simplest ratio that the rounded prices allow, such as 1/5 for 0.2000013."""
-    bounds = [
-        ((b - 0.5) / (a + 0.5), (b + 0.5) / (a - 0.5))
-        for pair in moved
-        for a, b in pair.prices
-    ]
-    low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
-    if not low <= ratio <= high:
-        return Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR)
+    """The simplest ratio that the rounded values allow, such as 1/5 for 0.2000013.
+
+    Ours may have been rounded before, or not: the narrower bounds are tried first.
+    """
     exact = Fraction(ratio)
-    for digits in DECIMALS:
-        for near in (round(exact, digits), 1 / (round(1 / exact, digits) or exact)):
-            if low <= near <= high:
-                return Fraction(near)
+    for ours_rounded in (False, True):
+        bounds = [bound for pair in moved for bound in _bounds(pair, ours_rounded)]
+        low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
+        for digits in DECIMALS:
+            for near in _decimals(exact, digits):
+                if low <= near <= high and near != 1:
+                    return near
     return exact.limit_denominator(LARGEST_DENOMINATOR)
+
+
+def _bounds(pair: _Pair, ours_rounded: bool) -> Iterator[tuple[float, float]]:  # noqa: FBT001
+    """Between which ratios the rounded values of a candle lie."""
+    blur = 0.5 if ours_rounded else 0.0
+    for a, b in pair.prices:
+        yield (b - 0.5) / (a + blur), (b + 0.5) / (a - blur)
+    if pair.volume_ratio is not None and pair.ours.volume != pair.theirs.volume:
+        a, b = pair.ours.volume, pair.theirs.volume
+        yield (a - blur) / (b + 0.5), (a + blur) / (b - 0.5)
+
+
+def _decimals(ratio: Fraction, digits: int) -> Iterator[Fraction]:
+    """The ratio, and one over it, with so many decimals."""
+    yield round(ratio, digits)
+    inverse = round(1 / ratio, digits)
+    if inverse:
+        yield 1 / inverse
 
 
 def _evidence(moved: Sequence[_Pair], compared: int) -> str:

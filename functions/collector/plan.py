@@ -69,7 +69,9 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
     older = _older(attempt, series.covered_from, calendar, now)
     if newer is None and older is None:
         return None
-    wanted_from = min(filter(None, (series.wanted_from, older and older.start)))
+    wanted_from = min(
+        filter(None, (series.wanted_from, older.start if older else None))
+    )
     return Plan(
         newer=newer,
         older=older,

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from functions.collector.extend import nothing_there, rebuild
 from functions.collector.overlap import compare
 from functions.collector.plan import Plan, Span, last_day
-from shared.coverage import absent_slots, complete_period, requests_needed
+from shared.coverage import (
+    absent_slots,
+    complete_period,
+    requests_needed,
+    whole_of,
+)
 from shared.series import CollectedSeries, Period
 from shared.sessions import DAY, kst_date, midnight
 
@@ -39,7 +44,7 @@ def repair(work: Workspace) -> CollectedSeries:
     """
     series = work.attempt.series
     missing = set() if series.ended else _missing(work)
-    findings, unresolved = _Findings(), set[datetime]()
+    findings, unresolved = _Findings(), set()
     reader: PageReader | None = None
     while missing:
         newest = max(missing)
@@ -49,7 +54,7 @@ def repair(work: Workspace) -> CollectedSeries:
         page = reader.next()
         if reader.is_blank:
             return nothing_there(work)
-        if page is None or page.oldest is None:
+        if page is None:
             unresolved.add(newest)
             missing.discard(newest)
             reader = None
@@ -102,7 +107,6 @@ def _goes_on_to(
 
 
 def _stands_on_our_basis(work: Workspace, page: Page) -> bool:
-    assert page.oldest is not None and page.newest is not None
     period = Period(page.oldest, page.newest + DAY)
     ours = work.store.candles(work.attempt, period)
     theirs = {candle.opened_at: candle for candle in page.candles}
@@ -113,7 +117,6 @@ def _take(
     work: Workspace, page: Page, missing: set[datetime], findings: _Findings
 ) -> set[datetime]:
     """Keep what a page tells; return the missing slots that it tells about."""
-    assert page.oldest is not None and page.newest is not None
     begin = midnight(_covered_from(work))
     served = {c.opened_at: c for c in page.candles if c.opened_at >= begin}
     findings.candles |= {
@@ -123,7 +126,7 @@ def _take(
     period = complete_period(work.timeframe, page.oldest, page.newest)
     findings.complete.append(replace(period, first=max(period.first, begin)))
     unreadable = {row.opened_at for row in page.rejected if row.opened_at}
-    absent = absent_slots(page, missing, unreadable)
+    absent = absent_slots(page, sorted(missing), unreadable)
     findings.absent |= absent
     return absent | (missing & served.keys())
 
@@ -134,10 +137,7 @@ def _repaired(
     unreadable = {row.opened_at for row in findings.rejected if row.opened_at}
     forgotten = None
     if work.attempt.request.force and findings.complete:
-        forgotten = Period(
-            min(period.first for period in findings.complete),
-            max(period.beyond for period in findings.complete),
-        )
+        forgotten = whole_of(findings.complete)
     return CollectedSeries(
         series=work.attempt.series,
         calendar=work.calendar.version,

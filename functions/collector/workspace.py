@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from functions.collector.page_reader import CandleSource
-    from functions.collector.plan import Span
     from shared.candles import Candle
     from shared.series import Attempt, Series, Stored
     from shared.sessions import Calendar
@@ -120,7 +118,7 @@ class Workspace:
     ) -> CollectedSeries:
         """What the readers have found, newest reader first."""
         begin = midnight(wanted_from)
-        candles = {}
+        candles: dict[datetime, Candle] = {}
         for reader in reversed(readers):
             candles |= {at: c for at, c in reader.candles.items() if at >= begin}
         series = self._covered(readers, wanted_from)
@@ -128,8 +126,7 @@ class Workspace:
             series,
             settled_through=self._settled_through(readers[0]),
             oldest=min(
-                filter(None, (series.oldest, candles and kst_date(min(candles)))),
-                default=None,
+                filter(None, (series.oldest, *map(kst_date, candles))), default=None
             ),
             ended=False,
         )
@@ -257,11 +254,7 @@ class Workspace:
         found = set[datetime]()
         for reader in readers:
             for page in reader.chain.pages:
-                assert page.oldest is not None and page.newest is not None
-                within = slots[
-                    bisect_right(slots, page.oldest) : bisect_left(slots, page.newest)
-                ]
-                found |= absent_slots(page, within, unreadable)
+                found |= absent_slots(page, slots, unreadable)
         return tuple(sorted(found))
 
     def _due_and_not_served(self, reader: PageReader) -> tuple[datetime, ...]:

@@ -126,7 +126,9 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     for run_id, messages in ledger.unpublished_runs().items():
         publish(messages, run_id)
         ledger.mark_published(run_id)
-    stale_series = ledger.stale_series(_settled(calendar, now - GRACE)) if trigger.is_tick else {}
+    stale_series = (
+        ledger.stale_series(_settled(calendar, now - GRACE)) if trigger.is_tick else {}
+    )
     return DispatchResult(
         run_id=run.run_id,
         published=len(opened.messages),
@@ -149,7 +151,8 @@ def _may_be_new(
     timeframes = {request.timeframe for request in requests}
     due = _settled(calendar, now)
     return ledger.is_unsettled(
-        sorted(codes), {timeframe: due[timeframe] for timeframe in timeframes & due.keys()}
+        sorted(codes),
+        {timeframe: due[timeframe] for timeframe in timeframes & due.keys()},
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
-from shared.database.run_ledger import run_id_of
+from shared.database.ledger import run_id_of
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra import topology

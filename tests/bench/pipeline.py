@@ -7,13 +7,13 @@ import math
 import time
 from threading import Event, Thread
 
+from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from infra.local.broker.master import simulated
 from infra.local.progress import read
 from shared.candles import Timeframe
 from shared.database.engine import transaction
-from shared.database.ledger import Ledger, run_id_of
 from shared.messages import CollectRequest
 from shared.runs import NewRun
 from shared.settings import REQUESTS_PER_SECOND

@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from shared.database.ledger import Ledger
 from sqlalchemy import text
 
 from shared.candles import RejectedRow
 from shared.database.candle_store import CandleStore
-from shared.database.ledger import Ledger
 from shared.errors import StaleSeries
 from shared.runs import NewRun
 from shared.series import Counts, Harvest, Series

@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 from google.cloud.sql import connector
+from shared.database.ledger import Ledger
 from sqlalchemy import text
 
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine, transaction
-from shared.database.ledger import Ledger
 from shared.errors import DatabaseUnavailable
 from shared.runs import NewRun
 from shared.series import Harvest, Series

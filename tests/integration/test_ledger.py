@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from shared.candles import Timeframe
-from shared.database.ledger import Ledger, run_id_of
 from shared.errors import (
     AttemptsExhausted,
     Busy,
