@@ -14,7 +14,6 @@ from io import BytesIO
 
 import requests
 from requests.adapters import BaseAdapter
-from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from functions.collector.collect import collect
@@ -26,7 +25,9 @@ from infra.local.broker.master import simulated
 from shared.candles import Timeframe
 from shared.database.candle_store import CandleStore
 from shared.database.rate_slots import NoLimit
+from shared.database.run_ledger import RunLedger, run_id_of
 from shared.database.stock_store import StockStore
+from shared.database.task_ledger import TaskLedger
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import CHARTS, KiwoomCandles
 from shared.kiwoom.client import KiwoomClient
@@ -111,7 +112,8 @@ class World:
         self.step = lambda _: None
         self.http = new_http_session()
         self.http.mount(URL, Wire(self))
-        self.ledger = Ledger(engine)
+        self.ledger = RunLedger(engine)
+        self.tasks = TaskLedger(engine)
         self.store = CandleStore(engine, lambda: CALENDAR)
         self.stocks = StockStore(engine)
         self.queue = deque()
@@ -145,11 +147,11 @@ class World:
         outcome = collect(
             CollectRequest.from_bytes(message),
             self.source(),
-            self.ledger,
+            self.tasks,
             self.store,
             lambda: self.now,
         )
-        follow_up = outcome.counts.follow_up
+        follow_up = outcome.stored.follow_up if outcome.stored else None
         if follow_up:
             self.publish(follow_up.messages, follow_up.run_id)
             self.ledger.mark_published(follow_up.run_id)

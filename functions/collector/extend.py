@@ -31,10 +31,11 @@ def extend(work: Workspace) -> CollectedSeries:
         PriceBasisUnproven: If nothing tells on which basis older candles of ours are.
         KiwoomUnavailable: If an answer proves nothing.
     """
-    request, series = work.attempt.request, work.attempt.series
-    again = request.force or request.mode is Mode.VERIFY
+    request = work.attempt.request
+    if request.force:
+        _forget_the_end(work)
     todo = None
-    if again or not series.ended:
+    if request.mode is Mode.VERIFY or not work.attempt.series.ended:
         todo = plan(work.attempt, work.calendar, work.now)
     if todo is None:
         return nothing_to_read(work)
@@ -45,13 +46,20 @@ def extend(work: Workspace) -> CollectedSeries:
         if reader.is_blank:
             return nothing_there(work)
         _refuse_stale(work, reader)
-        if not _proven(work, reader).holds:
+        if request.mode is Mode.REBUILD or not _proven(work, reader).holds:
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
     collected = work.collected(readers, todo.wanted_from, todo.asked_from)
     if request.force:
         return replace(collected, forgotten=whole_of(collected.complete))
     return collected
+
+
+def _forget_the_end(work: Workspace) -> None:
+    """An operator doubts what is believed: the broker's history may not end there."""
+    work.attempt.series = replace(
+        work.attempt.series, end_seen_on=None, history_exhausted=False, ended=False
+    )
 
 
 def nothing_to_read(work: Workspace) -> CollectedSeries:

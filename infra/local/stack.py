@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Self
 
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
-from shared.database.ledger import run_id_of
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra import topology
@@ -26,6 +25,7 @@ from infra.local.relay import Relay
 from infra.local.secret_manager import SecretManager
 from shared.clock import new_clock
 from shared.database.engine import new_engine
+from shared.database.run_ledger import run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.settings import DatabaseSettings, SecretSettings

@@ -113,7 +113,7 @@ def test_a_common_ratio_is_a_move_and_is_known_exactly(ratio, exact):
 def test_one_odd_price_cannot_veto_a_move(field, odd):
     ours = days(100)
     theirs = [moved(candle, 0.2) for candle in ours]
-    theirs[odd] = changed(theirs[odd], high=theirs[odd].high + 900, **{})
+    theirs[odd] = changed(theirs[odd], high=theirs[odd].high + 900)
     if field == "close":
         theirs[odd] = changed(theirs[odd], close=theirs[odd].close + 7)
 
