@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
+from collections import Counter
 from datetime import date, time
 from fractions import Fraction
 from typing import Any, Literal
@@ -11,12 +13,23 @@ from typing import Any, Literal
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 from shared.modes import Mode
-from shared.periods import Period
+from shared.periods import LONGEST_PERIOD, Period
+from shared.plain_text import sendable
+from shared.sessions import EXCHANGE_BEGAN
 from shared.stocks import STOCK_CODE
 
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 # Times of the day are written exactly so: no seconds, no offset, no other form.
 HOUR = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 HOURS_STEP = 5
+# Far enough for any plan, and far from the last date that Python can count from.
+LAST_DAY = date(2100, 1, 1)
+
+# A longer message is not parsed; the longest that can be accepted has a tenth of this.
+MOST_BYTES = 2**20
+# All listed stocks are about 2,900.
+MOST_CODES = 5_000
+MOST_SHOWN = 60
 ALL_LISTED: Literal["all"] = "all"
 
 # Other spellings that operators know from charts and from the broker's tools.
@@ -35,21 +48,12 @@ ALIASES = {
 class Fields:
     """The fields of one JSON object; each is taken once, what is left is unknown."""
 
-    def __init__(self, data: bytes) -> None:
-        """Read a JSON object; anything else is a ``MalformedMessage``."""
-        field = "message"
-        if not data:
-            text = 'has no body; send a JSON object like {"timeframe":"5m"}'
-            raise MalformedMessage(field, text)
-        try:
-            fields = json.loads(data.decode(), object_pairs_hook=_once_each)
-        except (ValueError, RecursionError) as error:
-            text = f'is not JSON ({error}); send an object like {{"timeframe":"5m"}}'
-            raise MalformedMessage(field, text) from error
-        if not isinstance(fields, dict):
-            text = 'must be a JSON object like {"timeframe":"5m"}'
-            raise MalformedMessage(field, text)
-        self._fields: dict[str, Any] = fields
+    def __init__(self, data: bytes, example: str = '{"timeframe":"5m"}') -> None:
+        """Read a JSON object; anything else is a ``MalformedMessage``.
+
+        The text of that error shows the ``example``.
+        """
+        self._fields = _json_object(data, example)
         self._known: list[str] = []
 
     def nested(self, name: str) -> Fields | None:
@@ -69,18 +73,23 @@ class Fields:
         """Refuse a message with fields that were not taken."""
         for name in self._fields:
             known = ", ".join(self._known)
-            raise MalformedMessage(name, f"unknown field; the known ones are {known}")
+            text = f"unknown field; the known ones are {known}"
+            raise MalformedMessage(_field_name(name), text)
 
     def text(self, name: str) -> str:
         """A string that must be there."""
         value = self._take(name)
         if not isinstance(value, str) or not value:
             raise MalformedMessage(name, "must be a non-empty string")
+        if value != sendable(value):
+            text = "has a NUL or half of a surrogate pair; write it without"
+            raise MalformedMessage(name, text)
         return value
 
     def text_or_none(self, name: str) -> str | None:
         """A string, None if the field is not there."""
-        return self.text(name) if name in self._fields else self._take(name)
+        is_there = self._fields.get(name) is not None
+        return self.text(name) if is_there else self._take(name)
 
     def timeframe(self, name: str) -> Timeframe:
         """A timeframe or one of its aliases."""
@@ -97,22 +106,18 @@ class Fields:
         name = "timeframes"
         if one is not None:
             raise MalformedMessage(name, "give either timeframe or timeframes")
-        if not isinstance(several, list) or not several:
-            raise MalformedMessage(name, 'must be a list such as ["5m","1d"]')
-        return tuple(dict.fromkeys(_timeframe(name, value) for value in several))
+        values = _list(name, several, '["5m","1d"]', len(Timeframe) + len(ALIASES))
+        return tuple(dict.fromkeys(_timeframe(name, value) for value in values))
 
     def mode(self) -> Mode:
         """``mode``, incremental if it is not there."""
         value = self._take("mode")
         if value is None:
             return Mode.INCREMENTAL
-        try:
+        if isinstance(value, str) and value in set(Mode):
             return Mode(value)
-        except ValueError as error:
-            name = "mode"
-            choices = ", ".join(Mode)
-            text = f"{value!r} is none of {choices}"
-            raise MalformedMessage(name, text) from error
+        name = "mode"
+        raise MalformedMessage(name, f"{_shown(value)} is none of {', '.join(Mode)}")
 
     def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
         """``stocks``: codes, all, or None."""
@@ -121,27 +126,21 @@ class Fields:
             return None
         if value == ALL_LISTED:
             return ALL_LISTED
-        name = "stocks"
-        if not isinstance(value, list) or not value:
-            text = 'must be a list of codes such as ["005930"], or "all"'
-            raise MalformedMessage(name, text)
-        return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
+        return _codes("stocks", value, '["005930"], or "all"')
 
     def codes(self, name: str) -> tuple[str, ...]:
         """Stock codes, each once; none if the field is not there."""
         value = self._take(name)
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not value:
-            raise MalformedMessage(name, 'must be a list of codes such as ["005930"]')
-        return tuple(dict.fromkeys(_stock_code(name, code) for code in value))
+        return () if value is None else _codes(name, value)
 
     def flag(self, name: str) -> bool:
         """True or false; false if the field is not there."""
         value = self._take(name)
-        if value not in {None, True, False}:
-            raise MalformedMessage(name, f"{value!r} is not true or false")
-        return bool(value)
+        if value is None:
+            return False
+        if not isinstance(value, bool):
+            raise MalformedMessage(name, f"{_shown(value)} is not true or false")
+        return value
 
     def parts(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
         """Some of the ``choices``."""
@@ -183,13 +182,17 @@ class Fields:
         value = self._take(name)
         if value is None:
             return None
-        remedy = f"{value!r} is not a date; write it as 2026-01-31 (Seoul)"
-        if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        remedy = f"{_shown(value)} is not a date; write it as 2026-01-31 (Seoul)"
+        if not isinstance(value, str) or not DATE.fullmatch(value):
             raise MalformedMessage(name, remedy)
         try:
-            return date.fromisoformat(value)
+            day = date.fromisoformat(value)
         except ValueError as error:
             raise MalformedMessage(name, remedy) from error
+        if not EXCHANGE_BEGAN <= day <= LAST_DAY:
+            known = f"{EXCHANGE_BEGAN} (the exchange opened) to {LAST_DAY}"
+            raise MalformedMessage(name, f"{day} is out of range; give {known}")
+        return day
 
     def required_day(self, name: str) -> date:
         """A day in Seoul that is there."""
@@ -202,7 +205,7 @@ class Fields:
         """A positive ratio such as ``"1/5"``."""
         value = self.text(name)
         if not re.fullmatch(r"[1-9]\d{0,11}(/[1-9]\d{0,11})?", value, re.ASCII):
-            text = f'{value!r} is not a ratio; write it as a string such as "1/5"'
+            text = f'{_shown(value)} is not a ratio; write it as a string such as "1/5"'
             raise MalformedMessage(name, text)
         return Fraction(value)
 
@@ -211,21 +214,84 @@ class Fields:
         value = self._take("period")
         if value is None:
             return None
-        name = "period"
         try:
-            return Period.parse(value if isinstance(value, str) else repr(value))
+            return Period.parse(value if isinstance(value, str) else "")
         except ValueError as error:
-            raise MalformedMessage(name, str(error)) from error
+            name = "period"
+            longest = ", ".join(f"{n}{unit}" for unit, n in LONGEST_PERIOD.items())
+            remedy = f"write 30d, 6m or 5y (at most {longest})"
+            text = f"{_shown(value)} is not a period; {remedy}"
+            raise MalformedMessage(name, text) from error
+
+
+def _json_object(data: bytes, example: str) -> dict[str, Any]:
+    field = "message"
+    remedy = f"send a JSON object like {example}"
+    if not data:
+        raise MalformedMessage(field, f"has no body; {remedy}")
+    if len(data) > MOST_BYTES:
+        text = f"has {len(data):,} bytes; send at most {MOST_BYTES:,}"
+        raise MalformedMessage(field, text)
+    try:
+        value = _json_value(data.decode())
+    except RecursionError as error:
+        raise MalformedMessage(field, f"is nested too deeply; {remedy}") from error
+    except ValueError as error:
+        text = f"is not JSON in UTF-8 ({error}); {remedy}"
+        raise MalformedMessage(field, text) from error
+    if not isinstance(value, dict):
+        raise MalformedMessage(field, f"must be a JSON object like {example}")
+    return value
+
+
+def _json_value(text: str) -> Any:  # noqa: ANN401 - JSON may hold anything
+    try:
+        return json.loads(text, object_pairs_hook=_once_each)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python refuses to read an integer of thousands of digits. Read roughly, it is
+        # refused by the field that it was sent for.
+        return json.loads(text, object_pairs_hook=_once_each, parse_int=_rough_number)
+
+
+def _rough_number(digits: str) -> float:
+    return int(digits) if len(digits) <= MOST_SHOWN else float(digits)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object, unless it has a field twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedMessage(twice, "is given twice")
+        counts = Counter(name for name, _ in pairs)
+        twice, _ = counts.most_common(1)[0]
+        raise MalformedMessage(_field_name(twice), "is given twice; give it once")
     return fields
+
+
+def _shown(value: object) -> str:
+    """A value as an error quotes it, in at most ``MOST_SHOWN`` characters."""
+    text = reprlib.repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
+
+
+def _field_name(name: str) -> str:
+    """The name of a field that may be anything, as an error quotes it."""
+    return name if len(name) <= MOST_SHOWN and name.isidentifier() else _shown(name)
+
+
+def _list(name: str, value: object, example: str, most: int) -> list[object]:
+    if not isinstance(value, list) or not value:
+        raise MalformedMessage(name, f"must be a list such as {example}")
+    if len(value) > most:
+        text = f"lists {len(value):,} values; give at most {most:,} in one message"
+        raise MalformedMessage(name, text)
+    return value
+
+
+def _codes(name: str, value: object, example: str = '["005930"]') -> tuple[str, ...]:
+    codes = _list(name, value, example, MOST_CODES)
+    return tuple(dict.fromkeys(_stock_code(name, code) for code in codes))
 
 
 def _choices() -> str:
@@ -235,15 +301,16 @@ def _choices() -> str:
 def _timeframe(name: str, value: object) -> Timeframe:
     if isinstance(value, str) and value in ALIASES:
         return ALIASES[value]
-    try:
-        return Timeframe(value)  # type: ignore[arg-type]  # any value is tried
-    except ValueError as error:
-        text = f"{value!r} is not a timeframe; give one of {_choices()}"
-        raise MalformedMessage(name, text) from error
+    if isinstance(value, str) and value in set(Timeframe):
+        return Timeframe(value)
+    text = f"{_shown(value)} is not a timeframe; give one of {_choices()}"
+    raise MalformedMessage(name, text)
 
 
 def _stock_code(name: str, value: object) -> str:
     if isinstance(value, str) and STOCK_CODE.fullmatch(value):
         return value
-    text = f"{value!r} is not a stock code; write six digits or capitals as a string"
+    text = (
+        f"{_shown(value)} is not a stock code; write six digits or capitals as a string"
+    )
     raise MalformedMessage(name, f'{text}, such as "005930"')

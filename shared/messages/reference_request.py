@@ -42,7 +42,7 @@ class ReferenceRequest:
         Raises:
             MalformedMessage: If a field is unknown, malformed or contradicts another.
         """
-        fields = Fields(data)
+        fields = Fields(data, example='{"sync":["calendar","stocks"]}')
         wanted = fields.parts("sync", ("calendar", "stocks"))
         days = {name: fields.day(name) for name in ("close", "open", "forget")}
         hours = fields.hours("hours")

@@ -37,7 +37,7 @@ class TokenRequest:
         Raises:
             MalformedMessage: If a field is missing, unknown or malformed.
         """
-        fields = Fields(data)
+        fields = Fields(data, example='{"reason":"operator"}')
         request = cls(
             reason=fields.text("reason"),
             rejected_version=fields.text_or_none("rejected_version"),

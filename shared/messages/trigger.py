@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.messages.fields import Fields
+from shared.messages.fields import EXCHANGE_OPENED, Fields
 from shared.modes import Mode
 from shared.periods import Period
 
-EXCHANGE_OPENED = date(1956, 3, 3)
+if TYPE_CHECKING:
+    from datetime import date
 
 # How far a first load goes back where the trigger does not say.
 DEFAULT_DEPTH = {
@@ -30,7 +30,8 @@ class Trigger:
 
     ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
     ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul. ``force`` makes a
-    tick work although the exchange has no session.
+    tick work although the exchange has no session; of a backfill or a repair, it
+    forgets what is believed of the range: ends, absences, settledness.
     """
 
     timeframes: tuple[Timeframe, ...]
@@ -74,10 +75,14 @@ class Trigger:
     def since(self, today: date) -> date | None:
         """The first day wanted, None where the trigger leaves it open.
 
+        A period does not reach back further than the exchange.
+
         Raises:
             MalformedMessage: If that day has not come yet.
         """
-        start = self.period.before(today) if self.period else self.start
+        start = self.start
+        if self.period:
+            start = max(self.period.before(today), EXCHANGE_OPENED)
         if start and start > today:
             field = "start"
             raise MalformedMessage(field, f"{start} is in the future: give a past date")
@@ -91,7 +96,3 @@ def _check_range(trigger: Trigger) -> None:
     if trigger.start and trigger.end and trigger.start >= trigger.end:
         field = "end"
         raise MalformedMessage(field, "must be after start (end is not included)")
-    if trigger.start and trigger.start < EXCHANGE_OPENED:
-        field = "start"
-        text = f"the exchange opened on {EXCHANGE_OPENED}: give a later date"
-        raise MalformedMessage(field, text)
