@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 OVERLAP_SESSIONS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Days from ``start`` to before ``end``; without bounds it is all of them."""
+
+    start: date | None = None
+    end: date | None = None
+
+
 def within_budget(
     requests: Sequence[CollectRequest], budget: int, calendar: Calendar, today: date
 ) -> list[CollectRequest]:
@@ -33,15 +41,15 @@ def within_budget(
     """
     chosen = _in_turn(requests, budget, today)
     each = budget // len(chosen)
+    timeframes = {request.timeframe for request in chosen}
     slices = {
-        timeframe: _slice(timeframe, each, calendar, today)
-        for timeframe in {request.timeframe for request in chosen}
+        timeframe: _slice(timeframe, each, calendar, today) for timeframe in timeframes
     }
     return [
         replace(
             request,
-            start=slices[request.timeframe][0],
-            end=slices[request.timeframe][1],
+            start=slices[request.timeframe].start,
+            end=slices[request.timeframe].end,
         )
         for request in chosen
     ]
@@ -57,8 +65,8 @@ def _in_turn(
 
 def _slice(
     timeframe: Timeframe, budget: int, calendar: Calendar, today: date
-) -> tuple[date | None, date | None]:
-    """The days whose turn it is; without bounds where the budget allows all of them."""
+) -> _Slice:
+    """The days whose turn it is."""
     first = DEFAULT_DEPTH[timeframe].before(today)
     if timeframe.minutes:
         first = today - MINUTES_KEPT
@@ -67,10 +75,10 @@ def _slice(
     length = max(1, budget * ROWS_PER_PAGE[timeframe] // rows - OVERLAP_SESSIONS)
     turns = -(-len(sessions) // length)
     if turns == 1:
-        return None, None
+        return _Slice()
     begin = _week(today) % turns * length
     days = list(islice(sessions, begin, begin + length))
-    return days[0], days[-1] + DAY
+    return _Slice(days[0], days[-1] + DAY)
 
 
 def _week(day: date) -> int:

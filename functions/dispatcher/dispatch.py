@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from functions.dispatcher.budget import within_budget
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
@@ -108,6 +109,8 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     """
     trigger = Trigger.from_bytes(message.data)
     requests = plan_run(trigger, message.run_id, stocks, kst_date(now))
+    if trigger.budget:
+        requests = within_budget(requests, trigger.budget, calendar, kst_date(now))
     no_session = trigger.is_tick and not _may_be_new(requests, ledger, calendar, now)
     if no_session:
         requests = []

@@ -142,6 +142,17 @@ class Fields:
             raise MalformedMessage(name, f"{_shown(value)} is not true or false")
         return value
 
+    def count(self, name: str, most: int) -> int | None:
+        """A number from 1 to ``most``, None if the field is not there."""
+        value = self._take(name)
+        if value is None:
+            return None
+        # To Python, true is an integer as well.
+        if type(value) is not int or not 1 <= value <= most:
+            text = f"{_shown(value)} is not a whole number from 1 to {most:,}"
+            raise MalformedMessage(name, text)
+        return value
+
     def parts(self, name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
         """Some of the ``choices``."""
         value = self._take(name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from shared.errors import MalformedMessage
 from shared.messages.fields import Fields
-from shared.sessions import EXCHANGE_BEGAN, USUAL_HOURS, SessionOverride
+from shared.sessions import USUAL_HOURS, SessionOverride
 
 if TYPE_CHECKING:
     from datetime import date
@@ -73,8 +73,4 @@ def _override(
     day = closed or opened
     if day is None:
         return None
-    if day < EXCHANGE_BEGAN:
-        field = "close" if closed else "open"
-        text = f"{day} is before the exchange began ({EXCHANGE_BEGAN}); check the year"
-        raise MalformedMessage(field, text)
     return SessionOverride(day, hours if opened else None)

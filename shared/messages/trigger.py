@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.messages.fields import EXCHANGE_OPENED, Fields
+from shared.messages.fields import Fields
 from shared.modes import Mode
 from shared.periods import Period
+from shared.sessions import EXCHANGE_BEGAN
 
 if TYPE_CHECKING:
     from datetime import date
+
+MOST_BUDGET = 100_000
 
 # How far a first load goes back where the trigger does not say.
 DEFAULT_DEPTH = {
@@ -31,7 +34,9 @@ class Trigger:
     ``stocks`` is None for the target stocks, ``"all"`` for every listed one.
     ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul. ``force`` makes a
     tick work although the exchange has no session; of a backfill or a repair, it
-    forgets what is believed of the range: ends, absences, settledness.
+    forgets what is believed of the range: ends, absences, settledness. ``budget`` is
+    how many requests to the broker a verify may use, None where the trigger leaves it
+    open.
     """
 
     timeframes: tuple[Timeframe, ...]
@@ -41,6 +46,7 @@ class Trigger:
     end: date | None = None
     period: Period | None = None
     force: bool = False
+    budget: int | None = None
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -58,11 +64,15 @@ class Trigger:
             end=fields.day("end"),
             period=fields.period(),
             force=fields.flag("force"),
+            budget=fields.count("budget", MOST_BUDGET),
         )
         fields.refuse_the_rest()
         if trigger.period and (trigger.start or trigger.end):
             field = "period"
             raise MalformedMessage(field, "give either period or start and end")
+        if trigger.budget and trigger.mode is not Mode.VERIFY:
+            field = "budget"
+            raise MalformedMessage(field, 'belongs to "mode":"verify"; leave it out')
         _check_range(trigger)
         return trigger
 
@@ -82,7 +92,7 @@ class Trigger:
         """
         start = self.start
         if self.period:
-            start = max(self.period.before(today), EXCHANGE_OPENED)
+            start = max(self.period.before(today), EXCHANGE_BEGAN)
         if start and start > today:
             field = "start"
             raise MalformedMessage(field, f"{start} is in the future: give a past date")

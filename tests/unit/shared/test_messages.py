@@ -156,6 +156,15 @@ def test_a_month_before_its_end_is_its_last_day():
         ({"timeframe": "5m", "force": 1}, "force", "1 is not true or false"),
         ({"timeframe": "5m", "force": 0}, "force", "0 is not true or false"),
         ({"timeframe": "5m", "force": "true"}, "force", "'true' is not true or false"),
+        ({"timeframe": "5m", "budget": 0}, "budget", "whole number from 1 to 100,000"),
+        ({"timeframe": "5m", "budget": -1}, "budget", "-1 is not a whole number"),
+        ({"timeframe": "5m", "budget": 100_001}, "budget", "is not a whole number"),
+        ({"timeframe": "5m", "budget": True}, "budget", "True is not a whole number"),
+        ({"timeframe": "5m", "budget": 5.0}, "budget", "5.0 is not a whole number"),
+        ({"timeframe": "5m", "budget": "5"}, "budget", "'5' is not a whole number"),
+        ({"timeframe": "5m", "budget": float("inf")}, "budget", "inf is not a whole"),
+        ({"timeframe": "5m", "budget": float("nan")}, "budget", "nan is not a whole"),
+        ({"timeframe": "5m", "budget": 5}, "budget", 'belongs to "mode":"verify"'),
         ({"timeframe": "5m", "period": []}, "period", "write 30d, 6m or 5y"),
         ({"timeframe": "5m", "period": "٣d"}, "period", "write 30d, 6m or 5y"),
         ({"timeframe": "5m", "period": "71y"}, "period", "write 30d, 6m or 5y"),
@@ -327,6 +336,9 @@ def test_the_example_that_is_shown_is_itself_accepted(message, data):
         (b'{"timeframe":"5m","stocks":[%s]}', "stocks"),
         (b'{"timeframe":"5m","start":-%s}', "start"),
         (b'{"timeframe":"5m","force":%s}', "force"),
+        (b'{"timeframe":"5m","budget":%s}', "budget"),
+        (b'{"timeframe":"5m","budget":%s.5}', "budget"),
+        (b'{"timeframe":"5m","budget":1e%s}', "budget"),
         (b'{"timeframe":"5m","size":%s}', "size"),
     ],
 )
@@ -343,7 +355,7 @@ def test_a_number_of_many_digits_is_refused_by_its_field(data, field, digits):
     ["a" * 100_000, ["a" * 100_000] * 9, {"\ud800" * 10_000: [[[[[[[[1]]]]]]]]}],
     ids=["string", "list", "object"],
 )
-@pytest.mark.parametrize("field", ["timeframe", "mode", "start", "force"])
+@pytest.mark.parametrize("field", ["timeframe", "mode", "start", "force", "budget"])
 def test_a_long_value_is_quoted_in_sixty_characters(field, value):
     with pytest.raises(MalformedMessage, match=f"^{field}: ") as refused:
         trigger(**{"timeframe": "5m", field: value})
@@ -403,6 +415,13 @@ def test_unusual_hours_are_read_as_seoul_time():
     asked = reference(open="2026-11-19", hours=["10:00", "16:30"])
 
     assert asked.override == (day("2026-11-19"), (hour(10), hour(16, 30)))
+
+
+def test_a_verify_has_a_budget():
+    asked = trigger(timeframe="1d", mode="verify", budget=100_000)
+
+    assert asked.budget == 100_000
+    assert trigger(timeframe="1d", mode="verify").budget is None
 
 
 def test_a_part_named_twice_is_meant_once():
