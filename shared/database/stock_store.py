@@ -83,7 +83,7 @@ ARCHIVE = (
         FROM former JOIN stocks USING (stock_code)
         ON CONFLICT (stock_code, listed_on, timeframe, opened_at) DO NOTHING
     """),
-    text("DELETE FROM staged_pages WHERE stock_code = ANY(cast(:codes AS text[]))"),
+    text("DELETE FROM staged_chains WHERE stock_code = ANY(cast(:codes AS text[]))"),
     text("""
         WITH former AS (
             DELETE FROM series WHERE stock_code = ANY(cast(:codes AS text[]))

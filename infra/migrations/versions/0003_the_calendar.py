@@ -68,8 +68,10 @@ CREATE OR REPLACE VIEW daily_candles AS
 SELECT day.stock_code, seoul.session_date, day.open, day.high, day.low, day.close,
        day.volume, day.turnover,
        CASE WHEN seoul.session_date < '2026-09-14' THEN day.close
-            ELSE regular.close END AS official_close
+            ELSE regular.close END AS official_close,
+       coalesce(seoul.session_date <= days.settled_through, false) AS is_settled
 FROM candles AS day
+LEFT JOIN series AS days ON days.stock_code = day.stock_code AND days.timeframe = '1d'
 CROSS JOIN LATERAL (
     SELECT (day.opened_at AT TIME ZONE 'Asia/Seoul')::date AS session_date
 ) AS seoul
@@ -104,11 +106,13 @@ WHERE day.timeframe = '1d';
 COMMENT ON VIEW daily_candles IS
     'Since 2026-09-14 days include the after-market. official_close is the price of the
 closing auction; where no trade took place in it, the last regular price of the day.
-It comes from the finest minutes we have, null until they reach past the auction.';
+It comes from the finest minutes we have, null until they reach past the auction. A day
+that is not settled may change.';
 """
 
 FORMER_CLOSE = """
-CREATE OR REPLACE VIEW daily_candles AS
+DROP VIEW daily_candles;
+CREATE VIEW daily_candles AS
 SELECT day.stock_code, session_date, day.open, day.high, day.low, day.close,
        day.volume, day.turnover,
        CASE WHEN session_date < '2026-09-14' THEN day.close ELSE auction.close END
