@@ -9,25 +9,26 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from infra.local.broker import master, scenario
 from infra.local.broker.charts import (
     CALLS,
     MINUTE,
     TIC_SCOPES,
     ChartCall,
-    Row,
     blank_row,
     page,
     read_instant,
+    timeframe_of,
 )
-from infra.local.broker.faults import Fault, Kind
-from infra.local.broker.market import CorporateAction
-from infra.local.broker.master import listing
+from infra.local.broker.faults import Call, Fault, Kind, Reply
+from infra.local.broker.views import ChartView, Delisting, Disclosures
 from shared.sessions import KST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from infra.local.broker.market import Market
+    from infra.local.broker.master import Entry
     from shared.clock import Clock
 
 OK = {"return_code": 0, "return_msg": "정상적으로 처리되었습니다"}
@@ -36,10 +37,15 @@ SERVER_ERROR = {
     "status": 500,
     "message": "예기치 못한 에러가 발생하였습니다",
 }
+# Celltrion Healthcare, one of the targets, was delisted on 2024-01-12.
+LONG_GONE = "091990"
 TOKEN_LIFE = timedelta(hours=24)
 CHART_PATH = "/api/dostk/chart"
 LIST_PATH = "/api/dostk/stkinfo"
 LISTING_CALL = "ka10099"
+# A request with this header (an instant) is answered as it was answered then: without
+# faults, beside the limit, uncounted. It is how tests look at the broker's truth.
+AS_OF = "simulator-as-of"
 PATHS = dict.fromkeys(CALLS, CHART_PATH) | {LISTING_CALL: LIST_PATH}
 
 
@@ -104,22 +110,27 @@ class Broker:
     def __init__(
         self,
         market: Market,
-        master: dict[str, dict[str, str]],
+        entries: dict[str, Entry],
         keys: dict[str, str],
         limit: Limit,
         clock: Clock,
         *,
+        disclosures: Disclosures | None = None,
         second_token_kills_first: bool = False,
     ) -> None:
-        """Accept the app ``keys`` (app key → secret key)."""
+        """Accept the app ``keys`` (app key → secret key).
+
+        ``entries`` are the stock list by code.
+        """
         self._market = market
-        self._master = master
+        self._entries = entries
         self._keys = keys
         self._limit = limit
         self._clock = clock
         self._second_token_kills_first = second_token_kills_first
         self._tokens: dict[str, tuple[str, datetime]] = {}
-        self.delisted = {"091990"}
+        self.disclosures = disclosures or Disclosures()
+        self.disclosures.delistings.append(Delisting(stock_code=LONG_GONE))
         self.faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
         self.log: deque[dict[str, Any]] = deque(maxlen=200_000)
@@ -134,7 +145,7 @@ class Broker:
         if path.startswith("/simulator/"):
             return self._control(path, body)
         if path == "/oauth2/token":
-            return self._token(_json(body))
+            return self._issue(_json(body))
         if path == "/oauth2/revoke":
             self._tokens.pop(_json(body).get("token", ""), None)
             return answer(OK)
@@ -142,7 +153,7 @@ class Broker:
             return answer(SERVER_ERROR, 500)
         return self._call(path, headers, _json(body))
 
-    def _token(self, body: dict[str, Any]) -> Answer:
+    def _issue(self, body: dict[str, Any]) -> Answer:
         app_key, secret_key = body.get("appkey"), body.get("secretkey")
         self.requests["au10001"] += 1
         self._log("au10001", "", 1)
@@ -184,81 +195,104 @@ class Broker:
         )
         if until <= self._clock():
             return refusal(3, "8005", "Token이 유효하지 않습니다")
-        stock_code = str(body.get("stk_cd", ""))
-        next_key = headers.get("next-key", "") if headers.get("cont-yn") == "Y" else ""
-        number = int(next_key[-4:]) if next_key[-4:].isdigit() else 1
+        if AS_OF in headers:
+            return self._answer(api_id, headers, body, [], _instant(headers[AS_OF]))
+        call = self._read(api_id, headers, body)
         self.requests[api_id] += 1
-        self._log(api_id, stock_code, number)
+        self._log(api_id, call.stock_code, call.page)
         if not self._limit.allows(app_key, api_id):
             return refusal(5, "1700", self._limit.text(api_id), 429)
-        fault = self._fault(api_id, stock_code, number)
-        if fault is not None and (spoilt := self._spoilt(fault, api_id)):
-            return spoilt
+        faults = [fault for fault in self.faults if fault.strikes(call)]
+        for fault in faults:
+            if nothing_left := self._spoilt(fault.kind, api_id):
+                fault.shown += 1
+                return nothing_left
+        return self._answer(api_id, headers, body, faults, self._clock())
+
+    def _read(self, api_id: str, headers: dict[str, str], body: dict[str, Any]) -> Call:
+        key = _next_key(headers)
+        timeframe = ""
+        if api_id in CALLS:
+            timeframe = timeframe_of(CALLS[api_id], str(body.get("tic_scope", "")))
+        return Call(
+            api_id=api_id,
+            stock_code=str(body.get("stk_cd", "")),
+            timeframe=timeframe,
+            market=str(body.get("mrkt_tp", "")),
+            page=int(key[-4:]) if key[-4:].isdigit() else 1,
+            at=self._clock(),
+        )
+
+    def _answer(
+        self,
+        api_id: str,
+        headers: dict[str, str],
+        body: dict[str, Any],
+        faults: list[Fault],
+        now: datetime,
+    ) -> Answer | Callable[[], Answer]:
+        call, key = self._read(api_id, headers, body), _next_key(headers)
+        for fault in faults:
+            if fault.kind is Kind.STALE and fault.as_of is not None:
+                now = fault.as_of
         if api_id == LISTING_CALL:
-            found = listing(self._master, str(body.get("mrkt_tp", "")))
-            return answer(
-                {**OK, "list": found}, cont_yn="N", next_key="", api_id=api_id
-            )
-        call = CALLS[api_id]
-        return lambda: self._chart(call, stock_code, body, next_key, number, fault)
+            return self._list(call, faults, now)
+        return lambda: self._chart(CALLS[api_id], call, body, key, faults, now)
+
+    def _list(self, call: Call, faults: list[Fault], now: datetime) -> Answer:
+        found = master.listing(self._entries, call.market, self.disclosures, now)
+        key = ""
+        for fault in faults:
+            found, key = master.spoilt(fault, call, found, self._entries)
+        more = "Y" if key else "N"
+        return answer(
+            {**OK, "list": found}, cont_yn=more, next_key=key, api_id=call.api_id
+        )
 
     def _chart(
         self,
-        call: ChartCall,
-        stock_code: str,
+        chart: ChartCall,
+        call: Call,
         body: dict[str, Any],
         next_key: str,
-        number: int,
-        fault: Kind | None,
+        faults: list[Fault],
+        now: datetime,
     ) -> Answer:
-        for name in call.required:
-            if not body.get(name):
-                text = (
-                    f"필수 입력 값에 값이 존재하지 않습니다. 필수입력 파라미터={name}"
-                )
-                return refusal(2, "1511", text)
-        scope = str(body.get("tic_scope", ""))
-        if call is MINUTE and scope not in TIC_SCOPES:
-            return refusal(
-                2, "1517", f"입력 값 형식이 올바르지 않습니다. tic_scope={scope}"
-            )
-        now = self._clock()
+        stock_code = call.stock_code
+        if refused := _wrong_body(chart, body):
+            return refused
         try:
             base = min(_day(body.get("base_dt"), now), now.astimezone(KST).date())
             older_than = _read_key(next_key, stock_code) if next_key else None
         except ValueError:
             return refusal(2, "1517", "입력 값 형식이 올바르지 않습니다")
-        gone = stock_code in self.delisted
+        gone = self.disclosures.is_delisted(stock_code, now)
         if not gone and not self._market.knows(stock_code):
             text = "종목 정보가 없습니다. 입력한 종목코드 값을 확인바랍니다. "
             return refusal(7, "1902", f"{text}종목코드={stock_code}")
-        found = [blank_row(call)]
-        key = ""
-        if not gone and fault is not Kind.BLANK:
-            found, oldest = page(
-                self._market,
-                call,
-                stock_code,
-                scope,
-                base,
-                older_than,
-                now,
+        if any(fault.kind is Kind.RESTART for fault in faults):
+            older_than = None
+        reply = Reply([blank_row(chart)], "", chart.opened, blank_row(chart))
+        if not gone:
+            view = ChartView(
+                market=self._market,
+                disclosures=self.disclosures,
+                stock_code=stock_code,
+                timeframe=call.timeframe,
+                base=base,
+                now=now,
                 adjusted=body.get("upd_stkpc_tp") == "1",
             )
-            key = _write_key(stock_code, oldest, number + 1) if oldest else ""
-        found, key = _spoil_rows(fault, found, key, next_key)
-        chart = {"stk_cd": stock_code, call.rows: found, **OK}
-        more = "Y" if key else "N"
-        found_answer = answer(chart, cont_yn=more, next_key=key, api_id=call.api_id)
-        return (
-            replace(found_answer, fault=fault) if fault is Kind.SLOW else found_answer
-        )
-
-    def _fault(self, api_id: str, stock_code: str, number: int) -> Kind | None:
-        for fault in self.faults:
-            if fault.strikes(api_id, stock_code, number):
-                return fault.kind
-        return None
+            reply.rows, oldest = page(view, chart, older_than)
+            reply.key = _write_key(stock_code, oldest, call.page + 1) if oldest else ""
+        for fault in faults:
+            fault.spoil(reply, next_key)
+        headers = {"next-key": reply.key, "api-id": call.api_id}
+        if reply.is_marked:
+            headers["cont-yn"] = "Y" if reply.key else "N"
+        whole = answer({"stk_cd": stock_code, chart.rows: reply.rows, **OK})
+        slow = any(fault.kind is Kind.SLOW for fault in faults)
+        return replace(whole, headers=headers, fault=Kind.SLOW if slow else None)
 
     def _spoilt(self, kind: Kind, api_id: str) -> Answer | None:
         """The answer of a fault that leaves nothing of the real one."""
@@ -283,20 +317,13 @@ class Broker:
         if path == "/simulator/requests":
             return answer({"requests": dict(self.requests), "log": list(self.log)})
         if path == "/simulator/scenario":
-            scenario = _json(body)
             try:
-                self.faults = [
-                    Fault.from_json(raw) for raw in scenario.get("faults", [])
-                ]
-                for code, actions in scenario.get("actions", {}).items():
-                    self._market.actions[code] = [
-                        CorporateAction(date.fromisoformat(day), float(ratio))
-                        for day, ratio in actions
-                    ]
-            except (ValueError, TypeError) as error:
+                told = scenario.apply(_json(body), self.disclosures)
+            except (ValueError, TypeError, AttributeError) as error:
                 return answer({"error": str(error)}, 400)
-            self.delisted |= set(scenario.get("delisted", []))
-            return answer({"faults": len(self.faults)})
+            self.disclosures = told[0]
+            self.faults = self.faults if told[1] is None else told[1]
+            return answer(scenario.as_json(self.disclosures, self.faults))
         return answer({"error": "unknown"}, 404)
 
 
@@ -314,6 +341,19 @@ def _wrong_headers(path: str, api_id: str, bearer: str) -> Answer | None:
     return None
 
 
+def _wrong_body(chart: ChartCall, body: dict[str, Any]) -> Answer | None:
+    for name in chart.required:
+        if not body.get(name):
+            text = f"필수 입력 값에 값이 존재하지 않습니다. 필수입력 파라미터={name}"
+            return refusal(2, "1511", text)
+    scope = str(body.get("tic_scope", ""))
+    if chart is MINUTE and scope not in TIC_SCOPES:
+        return refusal(
+            2, "1517", f"입력 값 형식이 올바르지 않습니다. tic_scope={scope}"
+        )
+    return None
+
+
 def _json(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body or b"{}")
@@ -328,6 +368,14 @@ def _day(text: object, now: datetime) -> date:
     return read_instant(str(text).ljust(14, "0")).date()
 
 
+def _instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _next_key(headers: dict[str, str]) -> str:
+    return headers.get("next-key", "") if headers.get("cont-yn") == "Y" else ""
+
+
 def _write_key(stock_code: str, oldest: datetime, number: int) -> str:
     """An opaque key: the stock, the oldest row's instant, the next page's number."""
     return f"A{stock_code}{oldest:%Y%m%d%H%M%S}{number:04d}"
@@ -339,16 +387,3 @@ def _read_key(key: str, stock_code: str) -> datetime:
         message = "the key belongs to another stock"
         raise ValueError(message)
     return read_instant(key[len(head) : -4])
-
-
-def _spoil_rows(
-    fault: Kind | None, found: list[Row], key: str, same_key: str
-) -> tuple[list[Row], str]:
-    if fault is Kind.EMPTY:
-        return [], key
-    if fault is Kind.STALL:
-        return found, same_key or key
-    if fault is Kind.CORRUPT and found:
-        broken = {**found[0], "high_pric": "1"}
-        return [broken, *found[1:]], key
-    return found, key

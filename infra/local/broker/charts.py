@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from infra.local.broker.market import NOTHING, Array, Bars, joined
-from shared.sessions import KST, midnight
+from shared.sessions import KST
 
 if TYPE_CHECKING:
-    from infra.local.broker.market import CorporateAction, Market
+    from infra.local.broker.bars import Bars
+    from infra.local.broker.views import ChartView
 
 Row = dict[str, str]
 TIC_SCOPES = {"5", "30", "60"}
@@ -28,6 +26,11 @@ class ChartCall:
     page_size: int
     required: tuple[str, ...]
     fields: tuple[str, ...]
+
+    @property
+    def opened(self) -> str:
+        """The field that says when a row's candle opens."""
+        return "cntr_tm" if "cntr_tm" in self.fields else "dt"
 
 
 MINUTE = ChartCall(
@@ -66,60 +69,30 @@ CALLS = {call.api_id: call for call in (MINUTE, DAILY, WEEKLY)}
 
 
 def blank_row(call: ChartCall) -> Row:
-    """The row of empty texts with which the broker says that it has nothing."""
+    """The row of empty strings with which the broker says that it has nothing."""
     return dict.fromkeys(call.fields, BLANK)
 
 
 def page(
-    market: Market,
-    call: ChartCall,
-    stock_code: str,
-    scope: str,
-    base: date,
-    older_than: datetime | None,
-    now: datetime,
-    *,
-    adjusted: bool,
+    view: ChartView, call: ChartCall, older_than: datetime | None
 ) -> tuple[list[Row], datetime | None]:
-    """Cut one page, newest row first, from ``base`` or from the last page's end on.
+    """Cut one page, newest row first, from the newest or from the last page's end on.
 
     The second value is the instant of the oldest row, None on the last page.
     """
-    size = call.page_size
-    bars = _newest(market, call, stock_code, scope, base, older_than, now)
+    bars = view.newest(older_than, call.page_size)
     if not len(bars):
         return [blank_row(call)], None
-    actions = market.actions.get(stock_code, [])
-    days = call is not MINUTE
-    cut = bars[-size:]
-    cut = _in_shares_of(cut, actions, base, adjusted=adjusted, volumes=days)
+    cut = bars[-call.page_size :]
     rows = _minute_rows(cut) if call is MINUTE else _day_rows(cut, call)
-    more = len(bars) > size
+    more = len(bars) > len(cut)
     oldest = datetime.fromtimestamp(int(cut.opened[0]), KST) if more else None
     return rows[::-1], oldest
 
 
-def _newest(
-    market: Market,
-    call: ChartCall,
-    stock_code: str,
-    scope: str,
-    base: date,
-    older_than: datetime | None,
-    now: datetime,
-) -> Bars:
-    """A page and at least one bar more, if there is one."""
-    if call is not MINUTE:
-        make = market.daily if call is DAILY else market.weekly
-        bars = make(stock_code, base, now)
-        return bars.before(older_than) if older_than else bars
-    last = min(base, older_than.date()) if older_than else base
-    parts: list[Bars] = []
-    for part in market.minutes(stock_code, int(scope), last, now):
-        parts.insert(0, part.before(older_than) if older_than else part)
-        if sum(map(len, parts)) > call.page_size:
-            break
-    return joined(parts) if parts else NOTHING
+def timeframe_of(call: ChartCall, scope: str) -> str:
+    """The timeframe of a call: 5m, 30m, 60m, 1d or 1w."""
+    return {DAILY: "1d", WEEKLY: "1w"}.get(call, f"{scope}m")
 
 
 def read_instant(digits: str) -> datetime:
@@ -129,46 +102,6 @@ def read_instant(digits: str) -> datetime:
         ValueError: If they are none.
     """
     return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=KST)
-
-
-def _in_shares_of(
-    bars: Bars,
-    actions: list[CorporateAction],
-    base: date,
-    *,
-    adjusted: bool,
-    volumes: bool,
-) -> Bars:
-    """The market's values, in its oldest shares, as prices of another day's shares.
-
-    Adjusted prices are those of the shares of ``base``, raw ones those of the shares of
-    their own day. The volume of days and weeks goes with it, that of minutes is never
-    adjusted.
-    """
-    ratio, own = np.ones(len(bars)), np.ones(len(bars))
-    for action in actions:
-        begin = midnight(action.effective_on).timestamp()
-        own[bars.opened >= begin] *= action.ratio
-        if action.effective_on <= base:
-            ratio *= action.ratio
-    if not adjusted:
-        ratio = own
-    shares = ratio if volumes else own
-    if not actions:
-        return bars
-
-    def price(raw: Array) -> Array:
-        return np.maximum(1, np.rint(raw / ratio)).astype(np.int64)
-
-    return replace(
-        bars,
-        open=price(bars.open),
-        high=price(bars.high),
-        low=price(bars.low),
-        close=price(bars.close),
-        reference=price(bars.reference),
-        volume=np.rint(bars.volume * shares).astype(np.int64),
-    )
 
 
 def _minute_rows(bars: Bars) -> list[Row]:

@@ -15,14 +15,10 @@ import h11
 from functions.reference_sync.reference_data import bundled_calendar
 from infra.local.broker import master
 from infra.local.broker.broker import Answer, Broker, Limit
+from infra.local.broker.days import DaySource, GeneratedDays, RecordedDays
 from infra.local.broker.faults import Kind
-from infra.local.broker.market import (
-    CorporateAction,
-    DaySource,
-    GeneratedDays,
-    Market,
-    RecordedDays,
-)
+from infra.local.broker.market import Market
+from infra.local.broker.views import CorporateAction, Disclosures
 from shared.clock import new_clock
 
 if TYPE_CHECKING:
@@ -149,11 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entries = master.simulated()
         source = GeneratedDays(options.seed, calendar, entries, HALTS)
     broker = Broker(
-        Market(source, calendar, seed=options.seed, actions=dict(ACTIONS)),
+        Market(source, calendar, seed=options.seed),
         entries,
         {APP_KEY: SECRET_KEY},
         Limit(None if options.no_limit else LIMITS[options.mode], time.monotonic),
         now,
+        disclosures=Disclosures(actions=dict(ACTIONS)),
     )
     asyncio.run(serve(broker, options.port))
 
