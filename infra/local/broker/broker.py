@@ -156,7 +156,7 @@ class Broker:
     def _issue(self, body: dict[str, Any]) -> Answer:
         app_key, secret_key = body.get("appkey"), body.get("secretkey")
         self.requests["au10001"] += 1
-        self._log("au10001", "", 1)
+        self._log(Call(api_id="au10001", page=1, at=self._clock()))
         if not app_key or not secret_key:
             text = "입력파라미터로 appkey 또는 secretkey가 전달되지 않았습니다."
             return refusal(2, "8020", text)
@@ -199,7 +199,7 @@ class Broker:
             return self._answer(api_id, headers, body, [], _instant(headers[AS_OF]))
         call = self._read(api_id, headers, body)
         self.requests[api_id] += 1
-        self._log(api_id, call.stock_code, call.page)
+        self._log(call)
         if not self._limit.allows(app_key, api_id):
             return refusal(5, "1700", self._limit.text(api_id), 429)
         faults = [fault for fault in self.faults if fault.strikes(call)]
@@ -309,8 +309,9 @@ class Broker:
         }
         return spoilt.get(kind)
 
-    def _log(self, api_id: str, stock_code: str, number: int) -> None:
-        self.log.append({"api_id": api_id, "stock_code": stock_code, "page": number})
+    def _log(self, call: Call) -> None:
+        names = ("api_id", "stock_code", "timeframe", "page")
+        self.log.append({name: getattr(call, name) for name in names})
 
     def _control(self, path: str, body: bytes) -> Answer:
         """What tests and demonstrations ask of the simulator itself."""

@@ -5,60 +5,17 @@ from datetime import timedelta
 
 import pytest
 
-from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.charts import CALLS
-from infra.local.broker.market import CorporateAction, GeneratedDays, Market
-from infra.local.broker.master import simulated
-from tests.support.builders import CALENDAR, day, kst
+from tests.support.broker_client import BrokerClient
 
-KEYS = {"app-key": "app-secret"}
-MASTER = simulated()
-MARKET = Market(GeneratedDays(7, CALENDAR, MASTER, {}), CALENDAR, seed=7)
 NAMES = {"ka10080": "stk_min_pole_chart_qry", "ka10081": "stk_dt_pole_chart_qry"}
 DAY = {"stk_cd": "005930", "base_dt": "20261120", "upd_stkpc_tp": "1"}
 MINUTE = {"stk_cd": "005930", "tic_scope": "5", "upd_stkpc_tp": "1"}
 
 
-class Client:
-    """Asks the broker as its HTTP server does."""
-
-    def __init__(self, market=MARKET, limit=None, **more):
-        self.now = kst("2026-11-20 21:00")
-        self.seconds = 0.0
-        self.broker = Broker(
-            market,
-            MASTER,
-            KEYS,
-            Limit(limit, lambda: self.seconds),
-            lambda: self.now,
-            **more,
-        )
-        self.token = self.issue()["token"]
-
-    def issue(self, app_key="app-key", secret_key="app-secret"):
-        body = {"grant_type": "client_credentials", "appkey": app_key}
-        return self.post("/oauth2/token", {}, body | {"secretkey": secret_key})[0]
-
-    def post(self, path, headers, body):
-        answer = self.broker.handle(path, headers, json.dumps(body).encode())
-        if not isinstance(answer, Answer):
-            answer = answer()
-        self.status = answer.status
-        return json.loads(answer.body), answer.headers
-
-    def call(self, api_id, body, next_key="", path="/api/dostk/chart", token=None):
-        headers = {"api-id": api_id, "authorization": f"Bearer {token or self.token}"}
-        if next_key:
-            headers |= {"cont-yn": "Y", "next-key": next_key}
-        return self.post(path, headers, body)
-
-    def scenario(self, **scenario):
-        return self.post("/simulator/scenario", {}, scenario)[0]
-
-
 @pytest.fixture
 def client():
-    return Client()
+    return BrokerClient()
 
 
 def code_of(body):
@@ -89,7 +46,7 @@ def test_a_second_token_is_the_first_one_again(client):
 
 
 def test_a_second_token_may_kill_the_first():
-    client = Client(second_token_kills_first=True)
+    client = BrokerClient(second_token_kills_first=True)
     client.issue()
 
     assert code_of(client.call("ka10081", DAY)[0]) == "8005"
@@ -219,11 +176,8 @@ def test_a_base_date_on_a_holiday_is_the_day_before(client):
 
 
 def test_prices_are_adjusted_relative_to_the_base_date():
-    split = {"005930": [CorporateAction(day("2026-11-18"), 5.0)]}
-    market = Market(
-        GeneratedDays(7, CALENDAR, MASTER, {}), CALENDAR, seed=7, actions=split
-    )
-    client = Client(market)
+    client = BrokerClient()
+    client.scenario(actions={"005930": [["2026-11-18", 5]]})
 
     def close(base, dt="20261117", adjusted="1"):
         asked = DAY | {"base_dt": base, "upd_stkpc_tp": adjusted}
@@ -237,7 +191,7 @@ def test_prices_are_adjusted_relative_to_the_base_date():
 
 
 def test_the_limit_counts_for_each_call_alone():
-    client = Client(limit=5)
+    client = BrokerClient(limit=5)
     for _ in range(5):
         assert client.call("ka10081", DAY)[0]["return_code"] == 0
 
@@ -314,4 +268,9 @@ def test_requests_are_counted(client):
     seen = client.post("/simulator/requests", {}, {})[0]
 
     assert seen["requests"] == {"au10001": 1, "ka10081": 1}
-    assert seen["log"][-1] == {"api_id": "ka10081", "stock_code": "005930", "page": 1}
+    assert seen["log"][-1] == {
+        "api_id": "ka10081",
+        "stock_code": "005930",
+        "timeframe": "1d",
+        "page": 1,
+    }
