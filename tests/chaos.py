@@ -22,7 +22,7 @@ from shared.sessions import DAY
 from shared.settings import DatabaseSettings
 from tests.support import servers
 from tests.support.builders import day
-from tests.world import CALENDAR, World
+from tests.support.harness import CALENDAR, PipelineHarness
 
 STARTS = {"5m": "2026-11-02", "30m": "2026-09-28", "60m": "2026-06-01"}
 STARTS |= {"1d": "2024-03-04", "1w": "2019-01-07"}
@@ -94,7 +94,7 @@ class Player:
 
     def __init__(self, engine, random=None):
         self.random = random
-        self.world = World(engine, "2026-11-16 09:00")
+        self.world = PipelineHarness(engine, "2026-11-16 09:00")
         self.world.step = self.step
         self.kinds = Counter()
         self.until_killed = None

@@ -9,7 +9,7 @@ import pytest
 from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
 from tests.support.builders import day
-from tests.world import ALL, World
+from tests.support.harness import ALL, PipelineHarness
 
 START = {"5m": "2026-10-01", "30m": "2026-08-03", "60m": "2026-06-01"}
 START |= {"1d": "2024-01-02", "1w": "2020-01-06"}
@@ -17,7 +17,7 @@ START |= {"1d": "2024-01-02", "1w": "2020-01-06"}
 
 @pytest.fixture
 def world(engine):
-    return World(engine, "2026-11-16 21:00")
+    return PipelineHarness(engine, "2026-11-16 21:00")
 
 
 def loaded(world, **more):
@@ -114,7 +114,7 @@ def test_after_a_rebuild_the_next_tick_is_an_ordinary_one(world):
 
 def test_an_action_during_a_halt_is_found_when_trading_resumes(engine):
     halts = {"005930": (day("2026-11-17"), day("2026-11-23"))}
-    world = loaded(World(engine, "2026-11-16 21:00", halts=halts))
+    world = loaded(PipelineHarness(engine, "2026-11-16 21:00", halts=halts))
     world.now = world.now.fromisoformat("2026-11-18 21:00+09:00")
     world.tick()
     world.acts("005930", "2026-11-20", 5.0)
@@ -248,7 +248,7 @@ def test_a_repair_asks_where_something_is_missing_and_nowhere_else(world):
 
 def test_what_the_broker_does_not_have_is_remembered(engine):
     halts = {"005930": (day("2026-10-12"), day("2026-10-13"))}
-    world = World(engine, "2026-11-16 21:00", halts=halts)
+    world = PipelineHarness(engine, "2026-11-16 21:00", halts=halts)
     world.tick("5m", start="2026-10-01")
     asked = world.asked()
 

@@ -19,7 +19,7 @@ from shared.errors import CalendarMissing, CalendarUnknown
 from shared.sessions import KST, USUAL_HOURS, Calendar, SessionOverride
 from shared.stocks import MasterChanges, Stock
 from tests.support.builders import day, kst
-from tests.world import World
+from tests.support.harness import PipelineHarness
 
 TABLE = bundled_calendar()
 YEARS = "SELECT extract(year FROM session_date)::int, count(*) FROM market_sessions GROUP BY 1"
@@ -663,7 +663,7 @@ def test_a_stock_may_move_to_another_market(stocks, stored):
 
 
 def test_adding_a_target_starts_its_first_load_by_itself(stocks, engine):
-    world = World(engine, "2026-11-20 21:00")
+    world = PipelineHarness(engine, "2026-11-20 21:00")
     stocks.upsert_all([a_stock("005930", is_target=True), a_stock("000660")])
     world.tick("1w", stocks=["005930"])
     stocks.set_targets(["000660"], is_target=True)

@@ -4,12 +4,12 @@ import pytest
 
 from infra.local.broker.faults import Fault, Kind
 from shared.errors import KiwoomUnavailable
-from tests.world import World
+from tests.support.harness import PipelineHarness
 
 
 @pytest.fixture
 def world(engine):
-    return World(engine, "2026-11-20 21:00")
+    return PipelineHarness(engine, "2026-11-20 21:00")
 
 
 def failed_on_page(world, page, timeframe="5m", **fields):
