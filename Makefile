@@ -40,9 +40,9 @@ test-unit: $(READY) ## Only the tests without sockets
 	$(BIN)/pytest tests/unit
 
 .PHONY: chaos
-chaos: $(READY) ## Random histories against clean runs, then rounds of killed processes: N=1000 ROUNDS=200 SEED=0
+chaos: $(READY) ## Random histories of trouble before a judge, then rounds of killed processes: N=1000 ROUNDS=200 SEED=0
 	$(BIN)/python -m tests.chaos $(or $(N),1000) $(or $(SEED),0)
-	$(BIN)/python -m tests.chaos_processes $(or $(ROUNDS),200) $(or $(SEED),0)
+	$(BIN)/python -m tests.chaos.processes $(or $(ROUNDS),200) $(or $(SEED),0)
 
 .PHONY: bench
 bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=storing,running,limited MARKET=limited)

@@ -14,7 +14,7 @@ from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import new_clock
 from shared.database.engine import transaction
-from tests.chaos_processes import impatient
+from tests.chaos.processes import impatient
 from tests.support import servers
 from tests.support.pushes import push
 

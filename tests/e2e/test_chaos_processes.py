@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos_processes import play
+from tests.chaos.processes import play
 
 
 def test_whatever_dies_on_the_way_nothing_is_lost():

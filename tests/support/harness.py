@@ -190,6 +190,17 @@ class PipelineHarness:
         self.trigger(timeframes or ALL, **fields)
         return self.work()
 
+    def publish_what_was_left(self):
+        """Publish runs that were written down more than a minute ago, but never sent."""
+        self.query("UPDATE runs SET written_at = written_at - interval '2 minutes'")
+        for run_id, messages in self.ledger.stranded().items():
+            self.publish(messages, run_id)
+            self.ledger.mark_published(run_id)
+
+    def release_leases(self):
+        """Let no one wait for an instance that is gone."""
+        self.query("UPDATE series SET leased_until = NULL, leased_by = NULL")
+
     def at(self, now):
         """Let it be another instant, in Seoul."""
         self.now = kst(now)

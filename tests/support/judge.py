@@ -201,7 +201,8 @@ class Verdict:
     def __str__(self) -> str:
         name = f"{self.stock_code} {self.timeframe}"
         if self.is_right:
-            return f"{name}: {self.compared:,} candles are the broker's"
+            others = f", {self.not_judged:,} not judged" if self.not_judged else ""
+            return f"{name}: {self.compared:,} candles are the broker's{others}"
         lines = []
         for kind, rows in (("missing", self.missing), ("extra", self.extra)):
             if rows:
@@ -276,7 +277,7 @@ class _Case:
             # Of a stock that is gone, what counts is what was there before.
             gone_since = self.facts.delisted_since(self.stock_code)
             if gone_since is None:
-                self.verdict.not_judged = len(stored)
+                self.verdict.extra = stored
                 return self.verdict
             self.now = gone_since - timedelta(seconds=1)
             served, has_ended = self.served(since, self.now)

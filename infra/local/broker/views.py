@@ -202,7 +202,11 @@ class ChartView:
             return bars
         seoul = bars.opened + SEOUL_SECONDS
         if self.timeframe in MINUTES:
-            bars = bars.grouped(seoul // (60 * MINUTES[self.timeframe]))
+            seconds = 60 * MINUTES[self.timeframe]
+            bars = bars.grouped(seoul // seconds)
+            # Dated by the grid, also where the first five minutes had no trades.
+            on_grid = (bars.opened + SEOUL_SECONDS) // seconds * seconds
+            bars = replace(bars, opened=on_grid - SEOUL_SECONDS)
         else:
             bars = bars.grouped((seoul + THURSDAY_SECONDS) // WEEK_SECONDS)
         return self._redated(self._edited(bars, self.timeframe, month))

@@ -1,9 +1,9 @@
 """Rounds of trouble for real processes: whatever dies on the way, nothing is lost.
 
-``python -m tests.chaos_processes 200`` (``make chaos``) plays so many. Each round loads
+``python -m tests.chaos.processes 200`` (``make chaos``) plays so many. Each round loads
 some series anew while processes are killed, connections cut and the broker stumbles;
 then it waits until its run has settled, puts back what died, and goes on. At the end
-every series is compared with the broker's own rows.
+an independent judge compares every series with the broker's own rows.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ import requests
 from sqlalchemy import text
 
 from infra import dead_letters, topology
+from infra.local.broker.server import APP_KEY, SECRET_KEY
 from infra.local.options import Options
 from infra.local.stack import PROJECT, Stack
 from shared.clock import new_clock
 from shared.database.engine import transaction
 from shared.errors import DatabaseUnavailable
 from tests.support import servers
-from tests.support.broker_rows import broker_rows
+from tests.support.builders import kst
 from tests.support.pushes import push
+from tests.support import judge
+from tests.support.harness import JUDGES_CALENDAR
 
 STOCKS = (
     "005930",
@@ -44,6 +47,8 @@ STOCKS = (
 STARTS = {"5m": "2026-10-12", "30m": "2026-08-10", "60m": "2026-04-06"}
 STARTS |= {"1d": "2023-03-06", "1w": "2014-01-06"}
 BROKER_FAULTS = ("server_error", "html", "reset", "truncated", "rate_limit", "slow")
+# After the last trade of a day, and before its last changes.
+EVENING = kst("2026-11-20 21:30")
 SETTLED_SECONDS = 180
 # A lease that is shorter than a request may take: the harder case.
 ENVIRON = {"LEASE_SECONDS": "3"}
@@ -56,7 +61,7 @@ class Rounds:
         self.stack = stack
         self.random = Random(seed)
         self.kinds = Counter()
-        self.loaded = {}
+        self.loaded = set()
         self.pool = ThreadPoolExecutor(8)
         self.trouble = {
             self.kill_collector: 4,
@@ -91,7 +96,7 @@ class Rounds:
                 time.sleep(self.random.uniform(0, 0.6))
                 self.cause(kind, run_id)
         self.settle(run_id)
-        self.loaded |= {(stock, timeframe): STARTS[timeframe] for stock in stocks}
+        self.loaded |= {(stock, timeframe) for stock in stocks}
 
     def cause(self, kind, *arguments):
         name = kind.__name__.replace("_", " ")
@@ -192,11 +197,7 @@ class Rounds:
     def wrong(self):
         """What is not as it should be, when all is over."""
         self.heal()
-        found = [
-            f"{stock} {timeframe} differs from the broker"
-            for (stock, timeframe), start in sorted(self.loaded.items())
-            if self.stored(stock, timeframe) != self.served(stock, timeframe, start)
-        ]
+        found = self.judged()
         unfinished = "SELECT state, count(*) FROM run_states WHERE state <> 'complete'"
         for state, count in self.query(f"{unfinished} GROUP BY 1"):
             found.append(f"{count} runs are {state}")
@@ -208,19 +209,13 @@ class Rounds:
         found += [f"dead: {letter.error_code} {letter.data}" for letter in letters]
         return found
 
-    def stored(self, stock, timeframe):
-        rows = self.query(
-            "SELECT to_char(opened_at AT TIME ZONE 'Asia/Seoul', 'YYYYMMDDHH24MISS'),"
-            " open, high, low, close, volume, turnover FROM candles"
-            " WHERE stock_code = :s AND timeframe = :t",
-            s=stock,
-            t=timeframe,
+    def judged(self):
+        """What the judge finds; nothing has moved at the broker since the start."""
+        broker = judge.Broker(
+            judge.over_http(self.stack.base_url), APP_KEY, SECRET_KEY, JUDGES_CALENDAR
         )
-        return {row[0]: row[1:] for row in rows}
-
-    def served(self, stock, timeframe, start):
-        since = start.replace("-", "")
-        return broker_rows(self.stack.base_url, stock, timeframe, since)
+        facts = judge.Facts(read_at=dict.fromkeys(self.loaded, EVENING))
+        return judge.judge(broker, self.stack.engine, EVENING, facts).wrong
 
 
 def impatient(seconds=1):
@@ -240,10 +235,10 @@ def impatient(seconds=1):
 
 @contextmanager
 def a_stack():
-    """A stack on the evening of a day that has settled: nothing moves any more."""
+    """A stack on the evening of a day: nothing moves until after midnight."""
     settings = Options.from_env(
-        {"RATE": "off", "NOW": "2026-11-20T21:30"},
-        new_clock()(),
+        {"RATE": "off", "NOW": f"{EVENING:%Y-%m-%dT%H:%M}"},
+        clock()(),
         servers.ROOT / "no.env",
     )
     before = os.environ.pop("PUBSUB_EMULATOR_HOST", None)
