@@ -50,7 +50,9 @@ class History:
     frames: list[str]
     moments: list[Moment]
     market: dict[str, object] = field(default_factory=dict)
-    disclosures: list[tuple[str, tuple, dict]] = field(default_factory=list)
+    disclosures: list[tuple[str, tuple[object, ...], dict[str, object]]] = field(
+        default_factory=list
+    )
 
     @property
     def kinds(self) -> list[str]:

@@ -31,6 +31,12 @@ def test_a_clean_load_is_right(harness):
     assert judgement.compared == 6 * 126 + 114
 
 
+ONE_MORE = (
+    "INSERT INTO candles SELECT stock_code, timeframe, opened_at + interval '1 s',"
+    " open, high, low, close, volume, turnover, session FROM candles"
+)
+
+
 @pytest.mark.parametrize("timeframe", ["5m", "1d"])
 @pytest.mark.parametrize(
     ("statement", "kind"),
@@ -41,11 +47,7 @@ def test_a_clean_load_is_right(harness):
         ("UPDATE candles SET turnover = 7", "1 different"),
         ("UPDATE candles SET session = 'after'", "1 different"),
         ("UPDATE candles SET rescaled = true", "1 served, but marked"),
-        (
-            "INSERT INTO candles SELECT stock_code, timeframe, opened_at + interval '1 s',"
-            + " open, high, low, close, volume, turnover, session FROM candles",
-            "1 extra",
-        ),
+        (ONE_MORE, "1 extra"),
     ],
 )
 def test_one_wrong_row_is_found(harness, timeframe, statement, kind):

@@ -78,15 +78,16 @@ class Sessions:
     def place(self, timeframe: str, at: datetime) -> str | None:
         """The part of the session, None where no candle can open."""
         day = at.date()
-        usual = (time(9), time(15, 30))
+        opens_at, closes_at = time(9), time(15, 30)
         if day.year in self.years:
             found = self.hours.get(day)
             if found is None:
                 return None
-            usual = tuple(hour.astimezone(SEOUL).time() for hour in found)
+            opens_at, closes_at = (hour.astimezone(SEOUL).time() for hour in found)
         elif day.weekday() > 4:
             return None
-        opens, closes = (datetime.combine(day, hour, SEOUL) for hour in usual)
+        opens = datetime.combine(day, opens_at, SEOUL)
+        closes = datetime.combine(day, closes_at, SEOUL)
         if not timeframe.endswith("m"):
             return "regular" if at.time() == time(0) else None
         if (at.hour * 60 + at.minute) % int(timeframe[:-1]) or at.second:
@@ -262,12 +263,12 @@ def judge(broker: Broker, engine, now: datetime, facts: Facts | None = None):
 class _Case:
     """One series before the judge."""
 
-    def __init__(self, broker, now, facts, series):
+    def __init__(self, broker: Broker, now: datetime, facts: Facts, series) -> None:
         self.broker, self.now, self.facts = broker, now.astimezone(SEOUL), facts
         self.stock_code, self.timeframe = series["stock_code"], series["timeframe"]
         self.covered_from = series["covered_from"]
         self.settled_through = series["settled_through"] or date.min
-        self.verdict = Verdict(self.stock_code, self.timeframe)
+        self.verdict: Verdict = Verdict(self.stock_code, self.timeframe)
 
     def judge(self, stored: dict[datetime, Row], rescaled: set[datetime]) -> Verdict:
         oldest = min((at.date() for at in stored), default=self.covered_from)
@@ -342,7 +343,9 @@ class _Case:
                 elif not self._follows(row, served[at], last):
                     self.verdict.different[at] = (row, served[at])
 
-    def _by_last_served(self, gone) -> Iterator[tuple[datetime | None, dict]]:
+    def _by_last_served(
+        self, gone
+    ) -> Iterator[tuple[datetime | None, dict[datetime, Row]]]:
         """A few days at a time: what is read at once was served at once."""
         by_day: dict[date, dict[datetime, Row]] = {}
         for at, row in sorted(gone.items()):
