@@ -11,8 +11,8 @@ from collections import Counter
 
 from shared.database.engine import new_engine
 from shared.settings import DatabaseSettings
-from tests.support import servers
 from tests.chaos.run import play
+from tests.support import servers
 
 
 def main(arguments) -> int:

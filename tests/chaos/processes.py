@@ -28,11 +28,10 @@ from infra.local.stack import PROJECT, Stack
 from shared.clock import new_clock
 from shared.database.engine import transaction
 from shared.errors import DatabaseUnavailable
-from tests.support import servers
+from tests.support import judge, servers
 from tests.support.builders import kst
-from tests.support.pushes import push
-from tests.support import judge
 from tests.support.harness import JUDGES_CALENDAR
+from tests.support.pushes import push
 
 STOCKS = (
     "005930",
@@ -205,7 +204,7 @@ class Rounds:
             ((count,),) = self.query(f"SELECT count(*) FROM {table}")
             if count:
                 found.append(f"{count} rows in {table}")
-        letters = dead_letters.DeadLetters(PROJECT).take()
+        letters = dead_letters.DeadLetters(PROJECT).pull()
         found += [f"dead: {letter.error_code} {letter.data}" for letter in letters]
         return found
 
@@ -238,7 +237,7 @@ def a_stack():
     """A stack on the evening of a day: nothing moves until after midnight."""
     settings = Options.from_env(
         {"RATE": "off", "NOW": f"{EVENING:%Y-%m-%dT%H:%M}"},
-        clock()(),
+        new_clock()(),
         servers.ROOT / "no.env",
     )
     before = os.environ.pop("PUBSUB_EMULATOR_HOST", None)

@@ -13,8 +13,8 @@ from sqlalchemy import event
 from infra.local.broker.faults import Fault, How, Kind
 from shared.errors import Busy, MalformedMessage, PermanentError, TransientError
 from shared.sessions import DAY, KST
-from tests.support.builders import day, kst
 from tests.chaos.histories import SHORT_RETENTION, history
+from tests.support.builders import day, kst
 from tests.support.harness import CALENDAR, PipelineHarness
 
 TRANSPORT = (

@@ -42,9 +42,9 @@ from shared.kiwoom.client import KiwoomClient
 from shared.kiwoom.wire import new_http_session
 from shared.messages import CollectRequest
 from shared.sessions import KST, midnight
-from tests.support.builders import day, kst
 from tests.support import judge
 from tests.support.broker_client import ENTRIES, a_market
+from tests.support.builders import day, kst
 
 CALENDAR = bundled_calendar()
 JUDGES_CALENDAR = judge.Sessions(CALENDAR.sessions)

@@ -66,26 +66,18 @@ class Row(NamedTuple):
 
 
 class Sessions:
-    """Which instants a candle can open at.
+    """Which instants a candle can open at, by each session's hours in Seoul."""
 
-    Outside of the years it knows, every weekday counts as a session.
-    """
-
-    def __init__(self, hours: Mapping[date, tuple[datetime, datetime]]):
+    def __init__(self, hours: Mapping[date, tuple[time, time] | None]):
         self.hours = hours
-        self.years = {day.year for day in hours}
 
     def place(self, timeframe: str, at: datetime) -> str | None:
         """The part of the session, None where no candle can open."""
         day = at.date()
-        opens_at, closes_at = time(9), time(15, 30)
-        if day.year in self.years:
-            found = self.hours.get(day)
-            if found is None:
-                return None
-            opens_at, closes_at = (hour.astimezone(SEOUL).time() for hour in found)
-        elif day.weekday() > 4:
+        hours = self.hours.get(day)
+        if hours is None:
             return None
+        opens_at, closes_at = hours
         opens = datetime.combine(day, opens_at, SEOUL)
         closes = datetime.combine(day, closes_at, SEOUL)
         if not timeframe.endswith("m"):
@@ -382,7 +374,12 @@ def sessions_of(engine) -> Sessions:
     """The calendar that the database has."""
     with engine.connect() as connection:
         rows = connection.execute(SESSIONS).all()
-    return Sessions({day: (opens, closes) for day, opens, closes in rows})
+    return Sessions(
+        {
+            day: (opens.astimezone(SEOUL).time(), closes.astimezone(SEOUL).time())
+            for day, opens, closes in rows
+        }
+    )
 
 
 def over_http(base_url: str) -> Post:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.builders import day
 from tests.support.broker_client import BrokerClient, a_market
+from tests.support.builders import day
 
 MINUTES = ("5m", "30m", "60m")
 TIMEFRAMES = (*MINUTES, "1d", "1w")
