@@ -298,11 +298,12 @@ def play(engine, seed) -> Report:
 
 
 def clear(engine):
-    """Empty every table, as a migrated database is."""
+    """Empty every table but those of which a migrated database has rows."""
     with engine.begin() as connection:
         tables = connection.exec_driver_sql(
             "SELECT string_agg(quote_ident(relname), ', ') FROM pg_class"
             " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-            " AND NOT relispartition AND relname <> 'alembic_version'"
+            " AND NOT relispartition"
+            " AND relname NOT IN ('alembic_version', 'calendar_state')"
         ).scalar()
         connection.exec_driver_sql(f"TRUNCATE {tables}")

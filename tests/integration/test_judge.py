@@ -12,6 +12,7 @@ import pytest
 
 from infra.local.processes import Child, free_port
 from infra.local.stack import ROOT, _environ
+from shared.database.session_store import SessionStore
 from tests.support.builders import kst
 from tests.support.harness import PipelineHarness
 
@@ -121,8 +122,12 @@ def test_faults_do_not_deceive_the_judge(harness):
 
 
 def test_it_runs_by_itself_against_a_broker_over_http(
-    reference_data, harness, database_url, tmp_path
+    engine, reference_data, database_url, tmp_path
 ):
+    calendar = SessionStore(engine).calendar()
+    harness = PipelineHarness(engine, "2026-11-17 07:30", calendar=calendar)
+    harness.tick("5m", start="2026-11-09", force=True)
+    harness.tick("1d", start="2026-06-01", force=True)
     port = free_port()
     child = Child(
         "broker",

@@ -116,11 +116,13 @@ class PipelineHarness:
         levels=None,
         thin=None,
         retention=MINUTE_RETENTION,
+        calendar=CALENDAR,
         seed=7,
     ):
         self.engine = engine
         self.now = kst(now)
         self.retention = retention
+        self.calendar = calendar
         # Prices do not depend on the harness: they are made once for all of them.
         items = (tuple((given or {}).items()) for given in (halts, levels, thin))
         market = a_market(seed, *items, retention)
@@ -136,7 +138,7 @@ class PipelineHarness:
         self.http.mount(URL, InProcessTransport(self))
         self.ledger = RunLedger(engine)
         self.tasks = TaskLedger(engine)
-        self.store = CandleStore(engine, lambda: CALENDAR)
+        self.store = CandleStore(engine, lambda: calendar)
         self.stocks = StockStore(engine)
         self.queue = deque()
         self.ids = itertools.count(1)
@@ -162,7 +164,9 @@ class PipelineHarness:
             data=json.dumps(fields).encode(),
             published_at=datetime.now(UTC),
         )
-        dispatch(message, self.stocks, self.ledger, self.publish, CALENDAR, self.now)
+        dispatch(
+            message, self.stocks, self.ledger, self.publish, self.calendar, self.now
+        )
         return run_id
 
     def deliver(self, message):
@@ -193,7 +197,7 @@ class PipelineHarness:
     def publish_what_was_left(self):
         """Publish runs that were written down more than a minute ago, but never sent."""
         self.query("UPDATE runs SET written_at = written_at - interval '2 minutes'")
-        for run_id, messages in self.ledger.stranded().items():
+        for run_id, messages in self.ledger.unpublished_runs().items():
             self.publish(messages, run_id)
             self.ledger.mark_published(run_id)
 
