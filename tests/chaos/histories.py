@@ -26,8 +26,10 @@ DEEPER |= {"1d": "2022-03-07", "1w": "2012-06-04"}
 FIRST, LAST = "2026-11-16", "2026-12-18"
 HOURS = ("07:30", "09:07", "11:42", "15:33", "18:20", "20:45", "22:10", "23:58")
 RATIOS = (5.0, 2.0, 1.3, 1.05, 0.5, 0.1)
-# So long minutes are kept where a history is about their end.
-SHORT_RETENTION = timedelta(days=30)
+# Where a history is about the end of the minutes that the broker keeps, which is about
+# a year: it begins there.
+RETENTIONS = (MINUTE_RETENTION, MINUTE_RETENTION - DAY * 3)
+EDGE = "2025-11-24"
 
 
 @dataclass
@@ -65,23 +67,25 @@ def history(random: Random) -> History:
     frames = random.sample(ALL, random.randint(1, 3))
     sessions = list(CALENDAR.session_dates(day(FIRST), day(LAST)))
     days = sorted(random.sample(sessions, random.randint(3, 6)))
-    made = History(frames, [_moment(random, n, d, frames) for n, d in enumerate(days)])
-    retention = MINUTE_RETENTION
-    if random.random() < 0.2:
-        made.market["retention"] = retention = SHORT_RETENTION
+    at_the_edge = random.random() < 0.2
+    starts = STARTS | {"60m": EDGE} if at_the_edge else STARTS
+    moments = [_moment(random, n, d, frames, starts) for n, d in enumerate(days)]
+    made = History(frames, moments)
+    if at_the_edge:
+        made.market["retention"] = random.choice(RETENTIONS)
     if random.random() < 0.15:
         made.market["thin"] = {STOCK: 0.3}
     if random.random() < 0.15:
         first = random.choice(sessions)
         made.market["halts"] = {STOCK: (first, first + DAY * random.randint(0, 20))}
-    _Disclosing(random, made, sessions, days[-1], retention).disclose()
+    _Disclosing(random, made, sessions, days[-1]).disclose()
     return made
 
 
-def _moment(random, number, date, frames) -> Moment:
+def _moment(random, number, date, frames, starts) -> Moment:
     moment = Moment(now=f"{date} {random.choice(HOURS)}")
     if number == 0:
-        moment.triggers = [{"timeframes": [f], "start": STARTS[f]} for f in frames]
+        moment.triggers = [{"timeframes": [f], "start": starts[f]} for f in frames]
         return moment
     if random.random() < 0.3:
         moment.deleted = random.randint(1, 60)
@@ -100,12 +104,11 @@ def _moment(random, number, date, frames) -> Moment:
 class _Disclosing:
     """Decides what the broker does to its candles, until the last moment."""
 
-    def __init__(self, random, made, sessions, last, retention):
+    def __init__(self, random, made, sessions, last):
         self.random = random
         self.made = made
         self.sessions = [date for date in sessions if date <= last]
         self.last = last
-        self.retention = retention
 
     def disclose(self):
         random = self.random
@@ -151,13 +154,9 @@ class _Disclosing:
         """A day or a five-minute candle of a session, and the session."""
         timeframe = self.random.choice(("1d", "5m"))
         first = day("2024-06-03") if timeframe == "1d" else day("2026-11-02")
-        newest = self.last
-        # What leaves the broker before it was read again cannot be known.
-        if timeframe == "5m" and self.retention is SHORT_RETENTION:
-            first = newest = self.last
         if self.random.random() < 0.6:
             first = max(first, self.last - DAY * 8)
-        date = self.random.choice(list(CALENDAR.session_dates(first, newest)))
+        date = self.random.choice(list(CALENDAR.session_dates(first, self.last)))
         if timeframe == "1d":
             return timeframe, str(date), date
         at = datetime.combine(date, time(10), KST)
