@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import ctypes
 import os
 import pwd
 import signal
@@ -13,12 +13,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from infra.local import guard
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 STOP_SECONDS = 15
-PR_SET_PDEATHSIG = 1
+# Ctrl-C is over within 3 s, whatever the children are doing.
+GRACE_SECONDS = 1.5
 
 
 class StartFailed(RuntimeError):
@@ -26,10 +29,53 @@ class StartFailed(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody uses at the moment."""
+    """A port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class _Guard:
+    """The process that ends our children if we are killed; see ``guard.py``."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def watch(self, pid: int, stop_signal: int) -> None:
+        """End this process group when we are gone."""
+        self._tell(f"+ {pid} {stop_signal:d}\n")
+
+    def forget(self, pid: int) -> None:
+        """The group has ended, and its number may be given to another."""
+        self._tell(f"- {pid}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-I", "-S", guard.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env={},
+                cwd="/",
+                # Neither Ctrl-C nor a kill of our process group reaches it.
+                start_new_session=True,
+            )
+            atexit.register(self._close, self._process)
+        pipe = self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            # A line is short enough to be written as a whole, from any thread.
+            _ = pipe and pipe.write(line.encode())
+
+    @staticmethod
+    def _close(process: subprocess.Popen[bytes]) -> None:
+        if process.stdin:
+            process.stdin.close()
+        process.wait()
+
+
+_guard = _Guard()
 
 
 class Child:
@@ -53,6 +99,8 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         account = pwd.getpwnam(user) if user else None
         with log.open("ab") as output:
+            # Without preexec_fn: nothing of Python runs between fork and exec, which
+            # threads here and macOS would not survive.
             self._process = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
                 stdin=subprocess.DEVNULL,
@@ -61,11 +109,11 @@ class Child:
                 env=dict(environ),
                 cwd=cwd,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call
                 user=account.pw_uid if account else None,
                 group=account.pw_gid if account else None,
                 extra_groups=[] if account else None,
             )
+        _guard.watch(self.pid, stop_signal)
 
     @property
     def pid(self) -> int:
@@ -102,35 +150,44 @@ class Child:
 
     def kill(self) -> None:
         """End it and its children at once, as a crash would."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # macOS answers "not permitted" where only a zombie is left of a group.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        _guard.forget(self.pid)
 
     def ask_to_stop(self) -> None:
         """Ask it to end; ``stop`` waits for it."""
         if self.is_alive():
             self._process.send_signal(self._stop_signal)
 
-    def stop(self) -> None:
-        """End it: politely first, then with all of its children."""
-        self.ask_to_stop()
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End it: politely first, after ``seconds`` with all of its children."""
+        stop_all([self], seconds)
+
+    def wait(self, seconds: float) -> None:
+        """Give it time to end; whether it does is not reported."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
-        self.kill()
+            self._process.wait(max(seconds, 0))
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([f"the end of {self.log}:", *lines[-15:]])
 
 
+def stop_all(children: Iterable[Child], seconds: float = GRACE_SECONDS) -> None:
+    """Ask all to end at the same time, and kill those that run after ``seconds``."""
+    children = list(children)
+    for child in children:
+        child.ask_to_stop()
+    deadline = time.monotonic() + seconds
+    for child in children:
+        child.wait(deadline - time.monotonic())
+        child.kill()
+
+
 def listens(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Whether a server listens on a port of this machine."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _die_with_parent() -> None:
-    """Let Linux end a child whose parent was killed without a chance to stop it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -18,14 +18,7 @@ from tests.support import servers
 
 def children(marker):
     """Processes that have ``marker`` in their command line or environment."""
-    found = subprocess.run(
-        ["ps", "axeww", "-o", "pid=,args="], capture_output=True, text=True
-    )
-    return [
-        line
-        for line in found.stdout.splitlines()
-        if marker in line and " ps " not in line
-    ]
+    return [told for _, told in servers.processes() if marker in told]
 
 
 def run_dev(directory, **environ):

@@ -13,7 +13,7 @@ from infra.local.postgres import Postgres
 from infra.local.processes import free_port
 from infra.local.stack import ROOT
 
-__all__ = ["ROOT", "free_port", "migrate", "open_directory", "postgres"]
+__all__ = ["ROOT", "free_port", "migrate", "open_directory", "postgres", "processes"]
 
 
 @contextmanager
@@ -33,6 +33,36 @@ def postgres(*, durable=False):
             yield server
         finally:
             server.stop()
+
+
+def processes():
+    """What runs on this machine: process group, command and environment of each.
+
+    Zombies are left out: it is up to the machine when they are buried.
+    """
+    if not Path("/proc/self/stat").exists():
+        return _listed_by_ps()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, group = (
+                (folder / "stat").read_text().rpartition(") ")[2].split()[:3]
+            )
+            told = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if state != "Z":
+            found.append(
+                (int(group), told.replace(b"\0", b" ").decode(errors="replace"))
+            )
+    return found
+
+
+def _listed_by_ps():
+    command = ["ps", "axeww", "-o", "pgid=,stat=,args="]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [(int(row[0]), row[2]) for row in rows if not row[1].startswith("Z")]
 
 
 def migrate(url, target="head"):
