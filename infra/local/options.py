@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODES = ("real", "mock")
+KEYS = ("KIWOOM_APP_KEY", "KIWOOM_SECRET_KEY", "KIWOOM_MODE", "KIWOOM_BASE_URL")
 SWITCHES = {"": True, "on": True, "off": False}
 
 
@@ -52,9 +54,7 @@ class Options:
         Raises:
             ConfigError: If a variable is wrong; the text names it and the remedy.
         """
-        values = {k: v or "" for k, v in dotenv_values(env_file).items()} | dict(
-            environ
-        )
+        values = _read(env_file) | dict(environ)
 
         def text(name: str) -> str | None:
             return values.get(name, "").strip() or None
@@ -110,6 +110,27 @@ class Options:
         moment = f"_at_{self.moment.astimezone(KST):%Y%m%dt%H%M}" if self.moment else ""
         name = f"{source}{moment}".lower()
         return re.sub(r"[^a-z0-9]+", "_", name).strip("_")[:60]
+
+
+def _read(env_file: Path) -> dict[str, str]:
+    """The variables of the file, none if it does not exist.
+
+    A misspelt key would simulate the broker where real candles are expected.
+    """
+    try:
+        # A file from Windows may begin with a byte order mark.
+        found = dotenv_values(env_file, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        message = f"{env_file} cannot be read: {reason}"
+        raise ConfigError(message) from error
+    for name in found:
+        if name.upper().startswith("KIWOOM") and name not in KEYS:
+            nearest = get_close_matches(name.upper(), KEYS, n=1)
+            remedy = f"did you mean {' or '.join(nearest or KEYS)}?"
+            message = f"{name} in {env_file.name} is unknown: {remedy}"
+            raise ConfigError(message)
+    return {name: value or "" for name, value in found.items()}
 
 
 def _moment(text: str | None) -> datetime | None:

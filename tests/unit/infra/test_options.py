@@ -69,6 +69,39 @@ def test_a_moment_is_a_time_in_seoul(read):
 
 
 @pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("KIWOOM_APPKEY", "KIWOOM_APP_KEY"),
+        ("KIWOOM_SECRETKEY", "KIWOOM_SECRET_KEY"),
+        ("kiwoom_app_key", "KIWOOM_APP_KEY"),
+        ("KIWOOM_SERVER", "KIWOOM_"),
+    ],
+)
+def test_a_misspelt_key_never_simulates_silently(read, misspelt, meant):
+    with pytest.raises(ConfigError, match=rf"{misspelt} in .env is unknown: .*{meant}"):
+        read(env_file=f"{misspelt}=abc\n")
+
+
+def test_names_of_other_programs_are_left_alone(read):
+    assert read({"KIWOOM_ACCOUNT": "1"}, "UPBIT_KEY=x\n").base_url is None
+
+
+def test_a_file_from_windows_is_read(read):
+    options = read(env_file="\ufeffKIWOOM_MODE=mock\r\nRATE=off\r\n")
+
+    assert options.mode == "mock"
+    assert not options.limited
+
+
+def test_a_file_that_cannot_be_decoded_is_named(tmp_path):
+    path = tmp_path / ".env"
+    path.write_bytes("KIWOOM_MODE=실전".encode("cp949"))
+
+    with pytest.raises(ConfigError, match=r"\.env cannot be read: it is not UTF-8"):
+        Options.from_env({}, NOW, path)
+
+
+@pytest.mark.parametrize(
     ("environ", "remedy"),
     [
         ({"KIWOOM_MODE": "paper"}, "KIWOOM_MODE must be real or mock"),
