@@ -1,15 +1,27 @@
 .DEFAULT_GOAL := help
+ifeq ($(OS),Windows_NT)
+$(error On Windows this runs inside WSL: install it with wsl --install, and clone the repository there)
+endif
 SHELL := /bin/bash
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
-# Where a running `make dev` can be reached.
-STACK := .local/gcloud.env
 
-export ONCE RATE NOW DATA RUNS PARTS MARKET
+export ONCE RATE NOW DATA RUNS PARTS MARKET PYTHON
+# The same encoding everywhere, whatever the locale.
+export PYTHONUTF8 := 1
+
+# Our own servers are never looked for behind a proxy; gRPC reads the lower case.
+comma := ,
+export NO_PROXY := 127.0.0.1,localhost$(addprefix $(comma),$(or $(NO_PROXY),$(no_proxy)))
+export no_proxy := $(NO_PROXY)
+
+# A virtual environment that was moved, or whose Python has gone, is built again.
+ifneq ($(shell ($(BIN)/python -c '' && cat $(LOCAL)) 2>/dev/null),$(CURDIR))
+.PHONY: $(LOCAL) $(READY)
+endif
 
 ##@ Run
 
@@ -26,8 +38,8 @@ backfill: $(LOCAL) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAM
 	@$(BIN)/python -m infra.local.publish --backfill --stocks '$(STOCKS)' --timeframe '$(TIMEFRAME)' --start '$(START)' --end '$(END)'
 
 .PHONY: psql
-psql: ## Open the running stack's database
-	@source $(STACK) && psql "$$DATABASE_URL"
+psql: $(LOCAL) ## Open the running stack's database
+	@$(BIN)/python -m infra.local.psql
 
 ##@ Check
 
@@ -118,7 +130,7 @@ setup: $(READY) ## Create the virtual environment (every other target does it by
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all local data
-	rm -rf "$$(readlink -f .local/postgres 2>/dev/null || echo .local/postgres)" .local $(VENV) build
+	@infra/local/clean.sh $(VENV) $(CHECKOV) build
 
 .PHONY: help
 help: ## This list
@@ -126,14 +138,14 @@ help: ## This list
 
 # What make dev needs is there sooner without the tools of the tests.
 $(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
-	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-local.txt
-	@touch $@
+	@infra/local/setup.sh $(VENV) requirements-local.txt
+	@pwd -P > $@
 
 # Of its own, because it wants other versions of what we use.
 $(CHECKOV):
-	$(PYTHON) -m venv $@
+	$(or $(PYTHON),python3) -m venv $@
 	$@/bin/pip install --quiet checkov==3.3.30 || (rm -rf $@; exit 1)
 
 $(READY): $(LOCAL) requirements-dev.txt
-	@PYTHON=$(PYTHON) infra/local/setup.sh $(VENV) requirements-dev.txt
+	@infra/local/setup.sh $(VENV) requirements-dev.txt
 	@touch $@
