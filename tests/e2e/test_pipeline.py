@@ -225,7 +225,7 @@ def test_a_stock_that_the_broker_does_not_know_is_a_dead_letter(pipeline):
 def test_history_is_deepened_by_the_real_gcloud(pipeline, tmp_path):
     gcloud = shutil.which("gcloud")
     if gcloud is None:
-        pytest.skip("gcloud is not installed")
+        pytest.skip("needs gcloud")
     pipeline.run('{"timeframe":"1d","stocks":["051910"],"start":"2026-10-01"}')
     message = {
         "mode": "backfill",
