@@ -10,6 +10,7 @@
     │   ├── UnknownTask         the ledger has no such task
     │   ├── UnknownStock        the broker does not know the code
     │   ├── NoCandles           a listed stock for which the broker has nothing
+    │   ├── BeyondRetention     minutes older than the broker keeps
     │   ├── KiwoomRejected      the broker said no
     │   ├── MalformedResponse   the broker said something we cannot read
     │   ├── StockListRejected   a stock list that cannot be true
@@ -121,6 +122,13 @@ class NoCandles(PermanentError):
 
     error_code = "no_candles"
     remedy = "see whether the stock was delisted"
+
+
+class BeyondRetention(PermanentError):
+    """Minutes were asked for that are older than the broker keeps."""
+
+    error_code = "beyond_retention"
+    remedy = "ask for days or weeks, which the broker keeps from the beginning"
 
 
 class KiwoomRejected(PermanentError):

@@ -102,6 +102,8 @@ class CollectedSeries:
     With a ``move``, candles older than all that were served are multiplied by its
     ratio; ``outliers`` are the candles that the move does not explain. ``calendar``
     is the version of the calendar that all this was planned with, ``read_at`` when.
+    ``first_without_trades`` says that a listed stock was found without a single trade
+    in all that the broker keeps, and for the first time.
     """
 
     series: Series
@@ -117,6 +119,7 @@ class CollectedSeries:
     move: PriceMove | None = None
     outliers: frozenset[datetime] = frozenset()
     no_data: bool = False
+    first_without_trades: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,12 +47,14 @@ class CollectResult:
     """What one message did; ``requests`` were sent to the broker, by all attempts.
 
     ``state`` is that of the task; ``move`` is a corporate action that was found.
+    ``first_without_trades`` says that a listed stock turned out to have no trades.
     """
 
     state: str
     requests: int = 0
     stored: Stored | None = None
     move: PriceMove | None = None
+    first_without_trades: bool = False
 
 
 def collect(
@@ -80,6 +82,7 @@ def collect(
         requests=attempt.requests,
         stored=stored,
         move=collected.move,
+        first_without_trades=collected.first_without_trades,
     )
 
 

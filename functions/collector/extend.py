@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.plan import asked_from, plan
 from functions.collector.price_proof import basis_from_days
-from shared.coverage import whole_of
+from shared.coverage import MINUTES_KEPT, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
 from shared.modes import Mode
 from shared.series import CollectedSeries, Period, PriceMove
@@ -78,16 +78,46 @@ def nothing_to_read(work: Workspace) -> CollectedSeries:
 
 
 def nothing_there(work: Workspace) -> CollectedSeries:
-    """The broker has nothing at all of the stock: it left the exchange, or is wrong."""
-    request = work.attempt.request
+    """The broker has nothing at all of the stock: it left the exchange, or is wrong.
+
+    A listed stock may have no minutes: the broker keeps them for a year, and it may
+    not have traded in that year. Its days tell.
+
+    Raises:
+        KiwoomUnavailable: If the stock has traded, so that there must be candles.
+        NoCandles: If nothing tells whether it has.
+    """
+    series = work.attempt.series
     if work.attempt.listed:
+        _refuse_blank_if_traded(work)
+        # The first day on which nothing was there is remembered.
+        series = replace(series, end_seen_on=series.end_seen_on or work.today)
+    else:
+        series = replace(series, ended=True)
+    return CollectedSeries(
+        series=series,
+        calendar=work.calendar.version,
+        read_at=work.now,
+        no_data=True,
+        first_without_trades=work.attempt.listed
+        and work.attempt.series.end_seen_on is None,
+    )
+
+
+def _refuse_blank_if_traded(work: Workspace) -> None:
+    request = work.attempt.request
+    traded = None
+    if request.timeframe.minutes:
+        kept_from = work.today - MINUTES_KEPT
+        traded = work.store.has_traded_since(work.attempt, kept_from)
+    if traded:
+        message = f"the broker has no {request.timeframe} candles of "
+        message += f"{request.stock_code}, although it traded in the last year"
+        raise KiwoomUnavailable(message)
+    if traded is None and not work.attempt.halted:
         message = f"the broker has no {request.timeframe} candles of "
         message += f"{request.stock_code}, which is listed; see whether it still is"
         raise NoCandles(message)
-    ended = replace(work.attempt.series, ended=True)
-    return CollectedSeries(
-        series=ended, calendar=work.calendar.version, read_at=work.now, no_data=True
-    )
 
 
 def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,13 @@ def collect_candles(event: CloudEvent) -> None:
             collector.store,
             collector.clock,
         )
+        if result.first_without_trades:
+            log_event(
+                "no_trades",
+                severity=logging.WARNING,
+                stock_code=request.stock_code,
+                timeframe=request.timeframe.value,
+            )
         log_event(
             "collected",
             run_id=request.run_id,

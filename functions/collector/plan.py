@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.candles import Timeframe
 from shared.coverage import MINUTES_KEPT
+from shared.errors import BeyondRetention
 from shared.messages import DEFAULT_DEPTH, CollectRequest
 from shared.modes import Mode
 from shared.sessions import DAY, Calendar, kst_date, midnight, week_of
@@ -57,8 +58,12 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
     New days are read back to the last settled session, and further where that proves
     no price basis; older days are read from the oldest candles we have. A range apart
     from what is covered is joined to it: a series never has a hole.
+
+    Raises:
+        BeyondRetention: If the range is one of minutes that the broker keeps no more.
     """
     request, series = attempt.request, attempt.series
+    _refuse_lost_minutes(request, series, kst_date(now))
     if series.covered_from is None:
         return _first_load(request, calendar, now)
     if request.mode is Mode.REBUILD:
@@ -107,6 +112,16 @@ def is_contradicted(attempt: Attempt, oldest: date, today: date) -> bool:
 def last_day(timeframe: Timeframe, day: date) -> date:
     """The last day of the candle that ``day`` is in."""
     return week_of(day)[1] if timeframe is Timeframe.WEEK_1 else day
+
+
+def _refuse_lost_minutes(request: CollectRequest, series: Series, today: date) -> None:
+    kept_from = today - MINUTES_KEPT
+    if not request.timeframe.minutes or not request.end or request.end > kept_from:
+        return
+    if series.covered_from is None or request.end <= series.covered_from:
+        message = f"{request.timeframe} candles before {request.end} are older than "
+        message += "the year that the broker keeps; ask for days or weeks instead"
+        raise BeyondRetention(message)
 
 
 def _first_load(

@@ -43,6 +43,9 @@ class CandleStore(Protocol):
     def known_slots(self, attempt: Attempt, period: Period) -> set[datetime]:
         """Slots with a candle, and those where the broker is known to have none."""
 
+    def has_traded_since(self, attempt: Attempt, day: date) -> bool | None:
+        """Whether the stock has traded since, by its days; None if we have no days."""
+
     def store(self, attempt: Attempt, collected: CollectedSeries) -> Stored:
         """Store candles, series and task in one transaction."""
 
@@ -215,8 +218,8 @@ class Workspace:
     def _with_end(self, series: Series, reader: PageReader) -> Series:
         """The broker says that its history ends here: once, or once more."""
         read_on, end = kst_date(reader.read_at), kst_date(reader.oldest)
-        moved = series.oldest is not None and end < series.oldest
-        seen = None if moved else series.end_seen_on
+        as_before = series.oldest is not None and end >= series.oldest
+        seen = series.end_seen_on if as_before else None
         if seen is None:
             return replace(series, end_seen_on=read_on, history_exhausted=False)
         wait = CONTRADICTED_END if is_contradicted(self.attempt, end, read_on) else DAY

@@ -171,6 +171,10 @@ RECORD_ACTION = text("""
             cast(:evidence AS jsonb), :run_id)
     ON CONFLICT (stock_code, timeframe, after_date, effective_by) DO NOTHING
 """)
+HAS_TRADED = text("""
+    SELECT bool_or(volume > 0 AND opened_at >= :since) FROM candles
+    WHERE stock_code = :stock_code AND timeframe = '1d'
+""")
 # What is known of each slot: a candle, or that there is none. The longer that was so,
 # the longer it is believed.
 KNOWN_SLOTS = text("""
@@ -299,6 +303,13 @@ class CandleStore:
         values["believed_for"] = ABSENCE_BELIEVED_FOR
         with transaction(self._engine) as connection:
             return set(connection.execute(KNOWN_SLOTS, values).scalars())
+
+    def has_traded_since(self, attempt: Attempt, day: date) -> bool | None:
+        """Whether the stock has traded since, by its days; None if we have no days."""
+        values = _key(attempt.request) | {"since": midnight(day)}
+        with transaction(self._engine) as connection:
+            traded: bool | None = connection.execute(HAS_TRADED, values).scalar()
+        return traded
 
     def store(self, attempt: Attempt, collected: CollectedSeries) -> Stored:
         """Store candles, series and task; all of it or nothing.
