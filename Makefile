@@ -37,6 +37,18 @@ publish: $(LOCAL) ## Publish a trigger to the running stack: make publish MSG='{
 backfill: $(LOCAL) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAME=1d START=2024-01-01 END=2025-01-01
 	@$(BIN)/python -m infra.local.publish --backfill --stocks '$(STOCKS)' --timeframe '$(TIMEFRAME)' --start '$(START)' --end '$(END)'
 
+.PHONY: status
+status: $(LOCAL) ## The running stack on one screen
+	@$(BIN)/python -m infra.local.status
+
+.PHONY: candles
+candles: $(LOCAL) ## The last candles of a stock: make candles STOCK=005930 TIMEFRAME=1d (ROWS=10)
+	@$(BIN)/python -m infra.local.candles --stock '$(STOCK)' --timeframe '$(TIMEFRAME)' --rows '$(ROWS)'
+
+.PHONY: logs
+logs: $(LOCAL) ## Follow the logs of all parts
+	@$(BIN)/python -m infra.local.logs
+
 .PHONY: psql
 psql: $(LOCAL) ## Open the running stack's database
 	@$(BIN)/python -m infra.local.psql

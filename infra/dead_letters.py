@@ -16,6 +16,8 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from infra import topology
+from infra.local.announcement import NotRunning, running
+from infra.local.deadline import deadline
 from shared.errors import PublishFailed
 from shared.plain_text import shortened
 from shared.pubsub.dead_letters import DeadLetter
@@ -31,6 +33,8 @@ HELD_SECONDS = 600
 PULL_SECONDS = 5.0
 # A message may have 10 MB, of which its beginning tells enough.
 SHOWN_BYTES = 2000
+# The letters are held for so long; what is not done by then is not done twice.
+TOTAL_SECONDS = 300.0
 
 
 class DeadLetters:
@@ -145,12 +149,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", default="")
     parser.add_argument("--code", default="", help="only those with this error_code")
     options = parser.parse_args(arguments)
-    project = options.project or _local_project()
-    if project is None:
-        _tell("no stack runs here; start one with make dev, or give PROJECT=")
-        return 1
+    late = f"Pub/Sub has not answered for {TOTAL_SECONDS:.0f} s; nothing is lost"
     try:
-        return _act(DeadLetters(project), options.action, options.code or None)
+        with deadline(TOTAL_SECONDS, late):
+            project = options.project or _local_project()
+            return _act(DeadLetters(project), options.action, options.code or None)
+    except NotRunning as error:
+        _tell(f"{error}, or give PROJECT=")
+        return 1
     except GoogleAPIError as error:
         _tell(f"Pub/Sub does not answer as it should: {error}")
         return 1
@@ -182,20 +188,20 @@ def _tell(text: str) -> None:
     print(text)
 
 
-def _local_project() -> str | None:
-    """The local stack's project, once its emulator is set as the one to talk to."""
-    # Imported here: in the cloud nothing of the local stack is needed.
-    from dotenv import dotenv_values  # noqa: PLC0415
+def _local_project() -> str:
+    """The local stack's project, once its emulator is set as the one to talk to.
 
-    from infra.local.dev import GCLOUD  # noqa: PLC0415
-    from infra.local.stack import PROJECT  # noqa: PLC0415
+    Raises:
+        NotRunning: If no stack runs here.
+    """
+    if os.environ.get("PUBSUB_EMULATOR_HOST"):
+        # Imported here: in the cloud nothing of the local stack is needed.
+        from infra.local.stack import PROJECT  # noqa: PLC0415
 
-    host = os.environ.get("PUBSUB_EMULATOR_HOST")
-    host = host or dotenv_values(GCLOUD).get("PUBSUB_EMULATOR_HOST")
-    if not host:
-        return None
-    os.environ["PUBSUB_EMULATOR_HOST"] = host
-    return PROJECT
+        return PROJECT
+    stack = running()
+    os.environ["PUBSUB_EMULATOR_HOST"] = stack.pubsub_host
+    return stack.project
 
 
 if __name__ == "__main__":

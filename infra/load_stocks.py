@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
-from infra.local.dev import GCLOUD
+from infra.local.announcement import DIRECTORY, GCLOUD
 from shared.database.engine import new_engine
 from shared.database.stock_store import StockStore
 from shared.errors import PipelineError
@@ -51,7 +51,7 @@ def read(folder: Path) -> list[Stock]:
 
 def main(arguments: Sequence[str]) -> int:
     """Load the files of a folder into ``DATABASE_URL``, or the running stack's."""
-    environ = {k: v or "" for k, v in dotenv_values(GCLOUD).items()}
+    environ = {k: v or "" for k, v in dotenv_values(DIRECTORY / GCLOUD).items()}
     try:
         stocks = read(Path(arguments[0]))
         settings = (

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on stdout, which Cloud Logging reads as they are.
+"""Logs on stdout: JSON lines, which Cloud Logging reads as they are, or plain text.
 
 No API client and no background thread: between requests a function has no CPU to send
 what such a thread would hold back.
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from google.cloud.logging_v2.handlers import StructuredLogHandler
 
 from shared.plain_text import sendable, shortened
+from shared.sessions import KST
 
 if TYPE_CHECKING:
     from shared.settings import LogSettings
@@ -47,11 +49,7 @@ class JsonLines(StructuredLogHandler):
 
 def configure_logging(settings: LogSettings) -> None:
     """Send every record of this process to stdout, from INFO on."""
-    handler = JsonLines(  # type: ignore[no-untyped-call]  # no types
-        stream=sys.stdout,
-        project_id=settings.project,
-        labels={"service": settings.service},
-    )
+    handler = _text_handler(settings) if settings.is_text else _json_handler(settings)
     root = logging.getLogger()
     # Replaced, not added: the framework has installed one, and lines would double.
     root.handlers[:] = [handler]
@@ -64,3 +62,47 @@ def configure_logging(settings: LogSettings) -> None:
 def log_event(event: str, /, *, severity: int = logging.INFO, **facts: object) -> None:
     """Write the one canonical line about a message: the event and its facts."""
     log.log(severity, event, extra={"json_fields": {"event": event, **facts}})
+
+
+def _json_handler(settings: LogSettings) -> logging.Handler:
+    return JsonLines(  # type: ignore[no-untyped-call]  # no types
+        stream=sys.stdout,
+        project_id=settings.project,
+        labels={"service": settings.service},
+    )
+
+
+def _text_handler(settings: LogSettings) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(TextFormatter(settings.clock_offset))
+    return handler
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record for people: time in Seoul, severity, event, ``fact=value``.
+
+    A value that could be misread, as one with spaces, is quoted as in JSON.
+    """
+
+    def __init__(self, clock_offset: timedelta = timedelta()) -> None:
+        """Tell the time of a clock that runs ``clock_offset`` ahead."""
+        super().__init__()
+        self._offset = clock_offset
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the line; a traceback follows on lines of its own."""
+        at = datetime.fromtimestamp(record.created, KST) + self._offset
+        facts = dict(getattr(record, "json_fields", {}))
+        event = facts.pop("event", None) or record.getMessage()
+        told = [f"{k}={_readable(v)}" for k, v in facts.items() if v is not None]
+        time = at.isoformat(" ", "milliseconds")[:23]
+        line = " ".join([f"{time} {record.levelname:<7} {event}", *told])
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def _readable(value: object) -> str:
+    text = value if isinstance(value, str) else str(value)
+    plain = text and not any(c.isspace() or c in '"=' for c in text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -74,19 +74,30 @@ class ClockSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """Where log lines belong."""
+    """Where log lines belong, and whether they are text for people.
+
+    The times in text are those of a clock that runs ``clock_offset`` ahead.
+    """
 
     project: str
     service: str
+    is_text: bool = False
+    clock_offset: timedelta = timedelta()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read ``GOOGLE_CLOUD_PROJECT`` and the service's name."""
+        """Read ``GOOGLE_CLOUD_PROJECT``, the service's name and ``LOG_FORMAT``."""
         read = _Reader(environ)
         project = read.text("GOOGLE_CLOUD_PROJECT")
         service = read.text("K_SERVICE", environ.get("FUNCTION_NAME") or "function")
+        log_format = read.choice("LOG_FORMAT", ("json", "text"), "json")
         read.check()
-        return cls(project=project, service=service)
+        return cls(
+            project=project,
+            service=service,
+            is_text=log_format == "text",
+            clock_offset=ClockSettings.from_env(environ).offset,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

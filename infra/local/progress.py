@@ -1,115 +1,298 @@
-"""How far the collection is: a table, one line for each timeframe."""
+"""What the database tells about the runs of a stack: every query of the screen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from sqlalchemy import text
 
+from infra.local.screen.chart import Prices
+from infra.local.screen.estimate import TaskShape
+from infra.local.screen.snapshot import DeadLetter, Run, RunState, TaskCount
 from shared.candles import Timeframe
 from shared.database.engine import transaction
+from shared.messages import Mode
+from shared.sessions import KST
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
 
     from sqlalchemy import Engine
 
-COUNT = text("""
-    SELECT timeframe,
-           count(*) AS tasks,
-           count(*) FILTER (WHERE state = 'done') AS done,
-           count(*) FILTER (WHERE state = 'no_data') AS no_data,
-           count(*) FILTER (WHERE state = 'dead') AS dead,
-           sum(inserted + updated + unchanged) AS candles,
-           sum(requests) AS requests,
-           coalesce(extract(epoch FROM min(started_at)), 0)::float8 AS began,
-           coalesce(extract(epoch FROM
-               CASE WHEN bool_and(finished_at IS NOT NULL) THEN max(finished_at)
-                    ELSE clock_timestamp() END), 0)::float8 AS ended
-    FROM tasks WHERE run_id = ANY(:run_ids)
-    GROUP BY timeframe
+CLOCK = text("SELECT clock_timestamp()")
+RUNS = text("""
+    SELECT run_id, runs.requested_at, runs.trigger, runs.no_session,
+           runs.superseded_by,
+           coalesce(bool_or(task.state IN ('queued', 'running', 'failed')), false)
+               AS is_running,
+           coalesce(bool_or(task.state IN ('dead', 'incomplete')), false) AS is_short,
+           extract(epoch FROM CASE
+               WHEN bool_or(task.state IN ('queued', 'running', 'failed'))
+               THEN clock_timestamp() ELSE max(task.finished_at) END
+               - runs.written_at)::float8 AS seconds
+    FROM runs LEFT JOIN tasks AS task USING (run_id)
+    WHERE runs.written_at >= :since
+    GROUP BY run_id ORDER BY runs.written_at, run_id
 """)
-MISSING = text("""
-    SELECT task.stock_code, task.timeframe, task.state, task.error_message
+# Tasks that need as many requests are one row: of unfinished ones, what decides that.
+TASKS = text("""
+    SELECT run_id, timeframe, tasks.state, count(*) AS tasks, sum(requests) AS requests,
+           sum(inserted + updated + unchanged) AS candles,
+           request ->> 'mode' AS mode, request ->> 'start' AS first,
+           request ->> 'end' AS beyond,
+           CASE WHEN open THEN covered_from END AS covered_from,
+           CASE WHEN open THEN settled_through END AS settled_through,
+           CASE WHEN open THEN coalesce(listed, true) ELSE true END AS listed
+    FROM tasks JOIN runs USING (run_id)
+    LEFT JOIN series USING (stock_code, timeframe)
+    LEFT JOIN stocks USING (stock_code)
+    CROSS JOIN LATERAL (
+        SELECT tasks.state IN ('queued', 'running', 'failed') AS open
+    ) AS task
+    WHERE runs.written_at >= :since
+    GROUP BY 1, 2, 3, 7, 8, 9, 10, 11, 12
+""")
+STAGED = text("""
+    SELECT run_id, timeframe, sum(jsonb_array_length(content -> 'candles')) AS candles
+    FROM staged_pages JOIN runs USING (run_id)
+    WHERE runs.written_at >= :since
+    GROUP BY run_id, timeframe
+""")
+DEAD = text("""
+    SELECT run_id, stock_code, timeframe, error_code, error_message, finished_at
+    FROM tasks JOIN runs USING (run_id)
+    WHERE runs.written_at >= :since AND tasks.state = 'dead'
+    ORDER BY finished_at
+""")
+# A task that is over without all that it was to bring; an unlisted stock may have none.
+SHORT = text("""
+    SELECT stock_code, timeframe, state, error_message,
+           to_jsonb(task) ->> 'missing' AS missing
     FROM tasks AS task LEFT JOIN stocks USING (stock_code)
     WHERE run_id = ANY(:run_ids) AND task.state <> 'done'
       AND NOT (task.state = 'no_data' AND stocks.listed IS FALSE)
     ORDER BY timeframe, stock_code
 """)
+# Why an attempt failed that is going to be repeated.
+LAST_ERROR = text("""
+    SELECT error_message FROM tasks JOIN runs USING (run_id)
+    WHERE runs.written_at >= :since AND tasks.state IN ('queued', 'failed')
+      AND error_message IS NOT NULL AND error_code <> 'busy'
+    ORDER BY attempts DESC LIMIT 1
+""")
+# Of a stack that was killed; nothing that held one lives any more.
+FORGET_LEASES = text("""
+    UPDATE series SET leased_by = NULL, leased_until = NULL
+    WHERE leased_until IS NOT NULL
+""")
+CANDLES = text("""
+    SELECT opened_at, open, high, low, close, volume, session
+    FROM candles WHERE stock_code = :stock_code AND timeframe = :timeframe
+    ORDER BY opened_at DESC LIMIT :count
+""")
+STOCK = text("""
+    SELECT stock_code, stock_name FROM stocks
+    WHERE stock_code = :stock OR stock_name = :stock
+    ORDER BY stock_code = :stock DESC LIMIT 1
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockName:
+    """A stock's code and name."""
+
+    code: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCandle:
+    """A candle as it is stored; ``is_after`` the close of the regular session."""
+
+    opened_at: datetime
+    prices: Prices
+    volume: int
+    is_after: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """The tasks of one timeframe, counted; times are in seconds since 1970."""
+    """What has become of the runs since a start."""
 
-    timeframe: str
-    tasks: int
-    done: int
-    no_data: int
-    dead: int
-    candles: int
-    requests: int
-    began: float
-    ended: float
-
-    @property
-    def finished(self) -> bool:
-        """Whether no task is left to do."""
-        return self.done + self.no_data + self.dead == self.tasks
-
-    @property
-    def seconds(self) -> float:
-        """How long they have taken so far."""
-        return self.ended - self.began if self.began else 0.0
+    runs: tuple[Run, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    last_error: str | None
 
 
-def requests_per_second(rows: Sequence[Progress]) -> float:
-    """Requests to the broker in a second, on average over all ``rows``."""
-    began = min((row.began for row in rows if row.began), default=0.0)
-    ended = max((row.ended for row in rows if row.began), default=0.0)
-    requests = sum(row.requests for row in rows)
-    return requests / (ended - began) if ended > began else 0.0
-
-
-def read(engine: Engine, run_ids: Sequence[str]) -> list[Progress]:
-    """Count the tasks of some runs, in the order of the timeframes."""
+def database_time(engine: Engine) -> datetime:
+    """The database's clock, in whose time runs are written."""
     with transaction(engine) as connection:
-        rows = connection.execute(COUNT, {"run_ids": list(run_ids)}).mappings().all()
-    found = {row["timeframe"]: Progress(**row) for row in rows}
-    return [found[timeframe] for timeframe in Timeframe if timeframe in found]
+        now: datetime = connection.execute(CLOCK).scalar_one()
+    return now
 
 
-def missing(engine: Engine, run_ids: Sequence[str]) -> list[str]:
-    """One line for each listed stock's series that was not collected."""
+def read(
+    engine: Engine,
+    since: datetime,
+    clock_offset: timedelta,
+    estimate: Callable[[TaskShape], int],
+) -> Progress:
+    """Read all runs that were written since an instant of the database's clock.
+
+    The market's clock runs ``clock_offset`` ahead of it.
+
+    Raises:
+        DatabaseUnavailable: If PostgreSQL does not answer.
+    """
+    values = {"since": since}
     with transaction(engine) as connection:
-        rows = connection.execute(MISSING, {"run_ids": list(run_ids)}).all()
-    return [f"{row[0]} {row[1]}: {row[2]} {row[3] or ''}".rstrip() for row in rows]
+        runs = connection.execute(RUNS, values).mappings().all()
+        tasks = connection.execute(TASKS, values).mappings().all()
+        staged = {
+            (row.run_id, row.timeframe): int(row.candles)
+            for row in connection.execute(STAGED, values)
+        }
+        dead = connection.execute(DEAD, values).all()
+        last_error = connection.execute(LAST_ERROR, values).scalar()
+    counts = _counts(tasks, staged, estimate)
+    return Progress(
+        runs=tuple(_run(row, counts.get(row["run_id"], ())) for row in runs),
+        dead_letters=tuple(
+            DeadLetter(
+                key=f"{row.run_id} {row.stock_code} {row.timeframe}",
+                at=f"{(row.finished_at + clock_offset).astimezone(KST):%H:%M:%S}",
+                what=f"{row.stock_code} {row.timeframe}",
+                error_code=row.error_code or "",
+                reason=row.error_message or "",
+            )
+            for row in dead
+        ),
+        last_error=last_error,
+    )
 
 
-def table(rows: Sequence[Progress], limit: float | None, title: str) -> Table:
-    """Draw the table; ``limit`` is what the broker allows for each of its calls."""
-    drawn = Table(title=title, title_justify="left")
-    for name in ("timeframe", "series", "candles", "requests", "seconds"):
-        drawn.add_column(name, justify="left" if name == "timeframe" else "right")
-    drawn.add_column("requests/s", justify="right")
-    drawn.add_column("limit/s", justify="right")
-    for row in rows:
-        series = f"{row.done}/{row.tasks}"
-        series += f" ({row.no_data} no data)" if row.no_data else ""
-        series += f" ({row.dead} dead)" if row.dead else ""
-        drawn.add_row(
-            row.timeframe,
-            series,
-            f"{row.candles:,}",
-            f"{row.requests:,}",
-            f"{row.seconds:.1f}",
-            f"{requests_per_second([row]):.2f}",
-            f"{limit:g}" if limit else "off",
+def shortfalls(engine: Engine, run_ids: Sequence[str]) -> list[str]:
+    """One line for each listed stock's series that was not collected completely."""
+    with transaction(engine) as connection:
+        rows = connection.execute(SHORT, {"run_ids": list(run_ids)}).all()
+    return [
+        f"{row.stock_code} {row.timeframe}: {row.state}"
+        + (f", {row.missing} candles missing" if row.state == "incomplete" else "")
+        + (f": {row.error_message}" if row.error_message else "")
+        for row in rows
+    ]
+
+
+def stock(engine: Engine, code_or_name: str) -> StockName | None:
+    """The stock with a code, or else with a name; None if there is none."""
+    with transaction(engine) as connection:
+        row = connection.execute(STOCK, {"stock": code_or_name}).first()
+    return StockName(code=row.stock_code, name=row.stock_name) if row else None
+
+
+def candles(
+    engine: Engine, stock_code: str, timeframe: Timeframe, count: int
+) -> list[StoredCandle]:
+    """The last ``count`` candles of a series, oldest first."""
+    values = {"stock_code": stock_code, "timeframe": timeframe.value, "count": count}
+    with transaction(engine) as connection:
+        rows = connection.execute(CANDLES, values).all()
+    return [
+        StoredCandle(
+            opened_at=row.opened_at,
+            prices=Prices(row.open, row.high, row.low, row.close),
+            volume=row.volume,
+            is_after=row.session == "after",
         )
-    minutes = [row for row in rows if Timeframe(row.timeframe).minutes]
-    if len(minutes) > 1:
-        rate = requests_per_second(minutes)
-        drawn.caption = f"minutes share one limit: {rate:.2f} requests/s"
-    return drawn
+        for row in reversed(rows)
+    ]
+
+
+def forget_leases(engine: Engine) -> None:
+    """Free the series that a killed stack has left leased."""
+    with transaction(engine) as connection:
+        connection.execute(FORGET_LEASES)
+
+
+def _counts(
+    rows: Iterable[Mapping[Any, Any]],
+    staged: Mapping[tuple[str, str], int],
+    estimate: Callable[[TaskShape], int],
+) -> dict[str, tuple[TaskCount, ...]]:
+    """The tasks of each run, one count for each timeframe in the usual order."""
+    found: dict[str, dict[Timeframe, TaskCount]] = {}
+    for row in rows:
+        frames = found.setdefault(row["run_id"], {})
+        count = _count(row, estimate)
+        known = frames.get(count.timeframe)
+        frames[count.timeframe] = known + count if known else count
+    for (run_id, frame), candles in staged.items():
+        frames, timeframe = found.get(run_id, {}), Timeframe(frame)
+        if timeframe in frames:
+            pages = TaskCount(timeframe=timeframe, tasks=0, candles=candles)
+            frames[timeframe] += pages
+    return {
+        run_id: tuple(frames[frame] for frame in Timeframe if frame in frames)
+        for run_id, frames in found.items()
+    }
+
+
+def _count(row: Mapping[Any, Any], estimate: Callable[[TaskShape], int]) -> TaskCount:
+    state, tasks, requests = row["state"], row["tasks"], int(row["requests"])
+    planned = requests
+    if state in {"queued", "running", "failed"}:
+        # What is under way needs one request more at the least.
+        planned = max(tasks * estimate(_shape(row)), requests + 1)
+    ended = {state: tasks} if state in {"done", "no_data", "dead", "incomplete"} else {}
+    return TaskCount(
+        timeframe=Timeframe(row["timeframe"]),
+        tasks=tasks,
+        requests=requests,
+        planned=planned,
+        candles=int(row["candles"]),
+        **ended,
+    )
+
+
+def _shape(row: Mapping[Any, Any]) -> TaskShape:
+    return TaskShape(
+        timeframe=Timeframe(row["timeframe"]),
+        mode=Mode(row["mode"] or Mode.INCREMENTAL),
+        start=date.fromisoformat(row["first"]) if row["first"] else None,
+        end=date.fromisoformat(row["beyond"]) if row["beyond"] else None,
+        covered_from=row["covered_from"],
+        settled_through=row["settled_through"],
+        listed=row["listed"],
+    )
+
+
+def _run(row: Mapping[Any, Any], counts: tuple[TaskCount, ...]) -> Run:
+    trigger = row["trigger"]
+    state = RunState.COMPLETE
+    if row["no_session"]:
+        state = RunState.NO_SESSION
+    elif row["superseded_by"]:
+        state = RunState.SUPERSEDED
+    elif row["is_running"]:
+        state = RunState.RUNNING
+    elif row["is_short"]:
+        state = RunState.INCOMPLETE
+    return Run(
+        run_id=row["run_id"],
+        requested_at=row["requested_at"],
+        mode=str(trigger.get("mode", Mode.INCREMENTAL)),
+        stocks=_stocks(trigger.get("stocks"), counts),
+        state=state,
+        counts=counts,
+        seconds=float(row["seconds"] or 0.0),
+    )
+
+
+def _stocks(stocks: object, counts: Sequence[TaskCount]) -> str:
+    if isinstance(stocks, list) and len(stocks) == 1:
+        return str(stocks[0])
+    number = max((count.tasks for count in counts), default=0)
+    return f"{number:,} {'stocks' if stocks else 'targets'}"

@@ -8,18 +8,16 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dotenv import dotenv_values
-
-from infra.local.dev import GCLOUD
-from infra.local.stack import PROJECT
+from infra.local.announcement import NotRunning, running
+from infra.local.deadline import deadline
 from shared.errors import MalformedMessage, PipelineError
 from shared.messages import ReferenceRequest, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-# What reads the messages of each topic, and refuses them here already.
+SECONDS = 15.0
+# What reads the messages of each topic, and rejects them here already.
 READERS = {"triggers": Trigger.from_bytes, "reference": ReferenceRequest.from_bytes}
 
 
@@ -33,26 +31,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(f"--{name}", default="")
     options = parser.parse_args(arguments)
     message = options.message or json.dumps(_trigger(options))
+    late = f"not published: Pub/Sub has not answered for {SECONDS:.0f} s; see make logs"
     try:
         READERS[options.topic](message.encode())
-    except MalformedMessage as error:
-        print(f"not published: {error}", file=sys.stderr)
+        stack = running()
+        with deadline(SECONDS, late):
+            _publish(stack.project, stack.pubsub_host, options.topic, message)
+    except (MalformedMessage, NotRunning, PipelineError) as error:
+        sys.stderr.write(f"not published: {error}\n")
         return 1
-    host = dotenv_values(GCLOUD).get("PUBSUB_EMULATOR_HOST")
-    if not host:
-        print("no stack runs here; start one with: make dev", file=sys.stderr)
-        return 1
+    sys.stdout.write(f"published {message}\nwatch it: make status\n")
+    return 0
+
+
+def _publish(project: str, host: str, topic: str, message: str) -> None:
     os.environ["PUBSUB_EMULATOR_HOST"] = host
-    # Imported here: a wrong message is told at once.
+    # Imported here: a wrong message, and a stack that is not there, is told at once.
     from shared.pubsub.publisher import Publisher  # noqa: PLC0415
 
-    try:
-        Publisher(PROJECT).publish(options.topic, [message.encode()], {})
-    except PipelineError as error:
-        print(f"not published: {error}", file=sys.stderr)
-        return 1
-    print(f"published {message}")
-    return 0
+    Publisher(project).publish(topic, [message.encode()], {})
 
 
 def _trigger(options: argparse.Namespace) -> dict[str, Any]:

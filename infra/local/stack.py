@@ -19,6 +19,7 @@ from functions.reference_sync.reference_data import bundled_calendar, target_sto
 from infra import topology
 from infra.local import environment, topics
 from infra.local.emulator import Emulator
+from infra.local.moments import database_name
 from infra.local.postgres import Postgres
 from infra.local.processes import Child, StartFailed, free_port, stop_all
 from infra.local.relay import Relay
@@ -58,11 +59,13 @@ class Stack:
         say: Callable[[str], None] = lambda _: None,
         pipeline: Topology | None = None,
         environ: Mapping[str, str] | None = None,
+        port: Callable[[str], int] = lambda _: free_port(),
     ) -> None:
         """Keep data and logs in ``directory``; tell each step with ``say``.
 
         ``pipeline`` is another topology than that of ``pipeline.yaml``; the functions
-        are given ``environ`` on top of their own variables.
+        are given ``environ`` on top of their own variables. ``port`` chooses where a
+        part listens.
         """
         self.options = options
         self.topology = pipeline or topology.load()
@@ -83,6 +86,7 @@ class Stack:
         self._durable = durable
         self._extra_environ = dict(environ or {})
         self._say = say
+        self._port = port
         # The emulator counts its messages from 1 at every start.
         self._scope = uuid.uuid4().hex
         self._running = ExitStack()
@@ -149,7 +153,7 @@ class Stack:
         self._start_secrets()
         self._say("functions")
         for name in self.topology.functions:
-            self.ports[name] = free_port()
+            self.ports[name] = self._port(name)
             self.start_function(name)
         self._running.callback(self._stop_processes)
         self._say("migrations and reference data")
@@ -166,8 +170,11 @@ class Stack:
                 self._directory / "postgres", self.logs, durable=self._durable
             )
             self._running.callback(self.postgres.stop)
+            self.postgres.port = self._port("postgres")
             self.postgres.start()
-            self.database_url = self.postgres.create(self.options.database_name)
+            self.database_url = self.postgres.create(
+                database_name(self.options, self.postgres)
+            )
         settings = DatabaseSettings(url=self.database_url, pool_size=2)
         self.engine = new_engine(settings)
         self._running.callback(self.engine.dispose)
@@ -177,6 +184,7 @@ class Stack:
             return None
         self._say("Pub/Sub emulator")
         emulator = Emulator(self.logs)
+        emulator.port = self._port("pubsub")
         self._running.callback(emulator.stop)
         emulator.start()
         self.pubsub_host = emulator.host
@@ -186,7 +194,7 @@ class Stack:
         if self.base_url:
             return
         self._say("simulated broker")
-        port = free_port()
+        port = self._port("broker")
         offset = self.options.clock_offset.total_seconds()
         command = [sys.executable, "-m", "infra.local.broker.server"]
         command += ["--port", str(port), "--mode", self.options.mode]
@@ -286,6 +294,7 @@ class Stack:
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",
             "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),
+            "LOG_FORMAT": "text",
             **self.topology.environment,
             **function.environment,
             **self._extra_environ,

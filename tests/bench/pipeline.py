@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import dataclass
 from threading import Event, Thread
 
 from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from infra.local.broker.master import simulated
-from infra.local.progress import read
 from shared.candles import Timeframe
 from shared.database.engine import transaction
 from shared.messages import CollectRequest
@@ -19,8 +19,51 @@ from shared.runs import NewRun
 from shared.settings import REQUESTS_PER_SECOND
 from tests.bench.cold_start import _memory
 
+COUNT = text("""
+    SELECT timeframe,
+           count(*) AS tasks,
+           count(*) FILTER (WHERE state = 'done') AS done,
+           count(*) FILTER (WHERE state = 'no_data') AS no_data,
+           count(*) FILTER (WHERE state = 'dead') AS dead,
+           sum(inserted + updated + unchanged) AS candles,
+           sum(requests) AS requests,
+           coalesce(extract(epoch FROM min(started_at)), 0)::float8 AS began,
+           coalesce(extract(epoch FROM
+               CASE WHEN bool_and(finished_at IS NOT NULL) THEN max(finished_at)
+                    ELSE clock_timestamp() END), 0)::float8 AS ended
+    FROM tasks WHERE run_id = ANY(:run_ids)
+    GROUP BY timeframe
+""")
 PAGE = {"5m": 900, "30m": 900, "60m": 900, "1d": 600, "1w": 600}
 STARTED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The tasks of one timeframe, counted; times are in seconds since 1970."""
+
+    timeframe: str
+    tasks: int
+    done: int
+    no_data: int
+    dead: int
+    candles: int
+    requests: int
+    began: float
+    ended: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether no task is left to do."""
+        return self.done + self.no_data + self.dead == self.tasks
+
+
+def read(engine, run_ids):
+    """Count the tasks of some runs, in the order of the timeframes."""
+    with transaction(engine) as connection:
+        rows = connection.execute(COUNT, {"run_ids": list(run_ids)}).mappings().all()
+    found = {row["timeframe"]: Progress(**row) for row in rows}
+    return [found[timeframe] for timeframe in Timeframe if timeframe in found]
 
 
 def targets(stack):

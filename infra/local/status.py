@@ -1,0 +1,68 @@
+"""``make status``: the running stack on one screen."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from functions.reference_sync.reference_data import market_sessions
+from infra import topology
+from infra.local.announcement import NotRunning
+from infra.local.deadline import deadline
+from infra.local.reading import open_stack
+from infra.local.screen import render
+from infra.local.screen.source import MADE_UP, REAL
+from infra.local.screen.watch import Watch
+from shared.errors import PipelineError
+from shared.sessions import Calendar
+
+SECONDS = 10.0
+# A rate needs two looks.
+LOOK_SECONDS = 1.0
+LATEST_RUNS = 3
+
+
+def main() -> int:
+    """Show what runs, how far it is, and what can be done with it."""
+    late = f"the stack has not answered for {SECONDS:.0f} s; see make logs"
+    try:
+        with deadline(SECONDS, late):
+            _show(Console(highlight=False))
+    except (NotRunning, PipelineError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _show(console: Console) -> None:
+    with open_stack() as (stack, engine):
+        watch = Watch(
+            engine=engine,
+            logs=Path(stack.logs),
+            clock_offset=timedelta(seconds=stack.clock_offset),
+            calendar=Calendar(market_sessions()),
+            topology=topology.load(),
+            since=datetime.fromisoformat(stack.started_at),
+            pace=stack.requests_per_second,
+        )
+        watch.look()
+        time.sleep(LOOK_SECONDS)
+        snapshot = watch.look()
+    badge = Text(f" {stack.broker} ", style=MADE_UP if stack.simulated else REAL)
+    console.print(render.screen(snapshot, badge))
+    for run in [run for run in snapshot.runs if run.is_over][-LATEST_RUNS:]:
+        console.print(render.run_line(run))
+    for letter in snapshot.dead_letters[-LATEST_RUNS:]:
+        console.print(render.dead_letter_line(letter))
+    console.print()
+    for fact in render.what_now(stack):
+        console.print(render.fact(*fact))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
