@@ -62,7 +62,9 @@ def _run(terminal: Terminal) -> int:
         terminal.step("checks")
         from infra.local import preflight  # noqa: PLC0415
 
-        preflight.check(options, DIRECTORY, clock(options.clock_offset)())
+        notice = preflight.check(options, DIRECTORY, clock(options.clock_offset)())
+        if notice:
+            terminal.line(f"! {notice}", style="yellow")
         terminal.step("loading")
         from infra.local import live  # noqa: PLC0415
         from infra.local.processes import StartFailed  # noqa: PLC0415

@@ -72,7 +72,13 @@ def _running(terminal: Terminal, options: Options) -> Iterator[Stack]:
     # A stack elsewhere, as a test's, leaves the usual ports to that of the checkout.
     usual: dict[str, int] | None = {} if "LOCAL_DIRECTORY" in os.environ else None
     ports = Ports(DIRECTORY, notice, usual=usual)
-    stack = Stack(options, DIRECTORY, say=terminal.step, port=ports.take)
+    stack = Stack(
+        options,
+        DIRECTORY,
+        say=terminal.step,
+        environ={"LOG_FORMAT": "text"},
+        port=ports.take,
+    )
 
     def kill() -> None:
         for child in stack.functions.values():
@@ -131,7 +137,7 @@ class _Screen:
         """Show the first collection until it is over."""
         while True:
             snapshot = self._look(watch)
-            if _is_over(snapshot, watch.expected):
+            if _is_over(snapshot):
                 return snapshot
             if self.options.once and snapshot.still_seconds > GIVE_UP_SECONDS:
                 return snapshot
@@ -187,17 +193,17 @@ class _Screen:
 
     def _conclude(self, snapshot: Snapshot, seconds: float) -> int:
         """Tell how the first collection ended, and what can be done now."""
-        first = [run for run in snapshot.runs if run.counts]
+        first = [run for run in snapshot.runs if run.run_id in snapshot.first]
         short = progress.shortfalls(self.stack.engine, [run.run_id for run in first])
         self.terminal.draw(None)
         for line in short:
             self.terminal.line(f"not collected: {line}", style="red")
-        is_complete = not short and _is_over(snapshot, [run.run_id for run in first])
+        is_complete = not short and _is_over(snapshot)
         count = total([run.total for run in first])
         self.terminal.line()
         self.terminal.line(
             f"{'✓ collected' if is_complete else '✗ not everything was collected'}: "
-            f"{count.candles:,} candles with {count.requests:,} requests "
+            f"{count.candles:,} candles with {render.requests(count.requests)} "
             f"in {render.duration(seconds)}",
             style="bold green" if is_complete else "bold red",
         )
@@ -206,7 +212,8 @@ class _Screen:
             for fact in render.what_now(announcement.running()):
                 self.terminal.line(render.fact(*fact))
             self.terminal.line()
-        self.terminal.line(source(self.options))
+        if self.options.once or self.terminal.is_plain:
+            self.terminal.line(source(self.options))
         return 0 if is_complete else 1
 
     def _fire(self, topic: str, data: bytes) -> None:
@@ -281,7 +288,7 @@ class _Screen:
             announcement.withdraw()
 
 
-def _is_over(snapshot: Snapshot, run_ids: list[str]) -> bool:
-    """Whether all of some runs are there, and over."""
+def _is_over(snapshot: Snapshot) -> bool:
+    """Whether all runs of the first collection are there, and over."""
     over = {run.run_id for run in snapshot.runs if run.is_over}
-    return over.issuperset(run_ids)
+    return over.issuperset(snapshot.first)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from infra.local import advice, moments
 from shared.errors import ConfigError
+from shared.sessions import kst_date
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +24,11 @@ CONNECT_SECONDS = 5.0
 USER_AGENT = "tradesmart-pipeline/1.0"
 
 
-def check(options: Options, directory: Path, now: datetime) -> None:
+def check(options: Options, directory: Path, now: datetime) -> str:
     """Refuse what cannot work; ``now`` is the market's moment.
+
+    Returns:
+        What is worth knowing although it works, or nothing.
 
     Raises:
         ConfigError: With the cause and the remedy.
@@ -37,12 +41,15 @@ def check(options: Options, directory: Path, now: datetime) -> None:
     elif options.data:
         first, last = moments.recorded_range(options.data)
         source = f"the recorded data in {options.data}"
+        if options.moment is None and kst_date(now) > last:
+            return f"{source} end on {last}: live in them with NOW={last}T10:30"
         moments.check_covered(now, first, last, source)
     else:
         # Imported here: numpy, only where the market is simulated.
         from infra.local.broker.market import FIRST_DAY, LAST_DAY  # noqa: PLC0415
 
         moments.check_covered(now, FIRST_DAY, LAST_DAY, "the simulated market")
+    return ""
 
 
 def reach(base_url: str) -> None:

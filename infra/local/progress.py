@@ -69,7 +69,7 @@ DEAD = text("""
 """)
 # A task that is over without all that it was to bring; an unlisted stock may have none.
 SHORT = text("""
-    SELECT stock_code, timeframe, state, error_message,
+    SELECT stock_code, timeframe, task.state, error_message,
            to_jsonb(task) ->> 'missing' AS missing
     FROM tasks AS task LEFT JOIN stocks USING (stock_code)
     WHERE run_id = ANY(:run_ids) AND task.state <> 'done'

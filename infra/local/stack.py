@@ -294,7 +294,6 @@ class Stack:
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",
             "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),
-            "LOG_FORMAT": "text",
             **self.topology.environment,
             **function.environment,
             **self._extra_environ,

@@ -65,6 +65,16 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def countdown(seconds: float) -> str:
+    """What is left, in whole seconds, so that it ticks."""
+    return f"{seconds:.0f} s" if seconds < MINUTE - 1 else duration(round(seconds))
+
+
+def requests(number: int) -> str:
+    """So many requests, in words."""
+    return f"{number:,} request" + ("" if number == 1 else "s")
+
+
 def screen(
     snapshot: Snapshot, source: Text, silent_seconds: float = 0.0
 ) -> RenderableType:
@@ -143,7 +153,7 @@ def _summary(snapshot: Snapshot) -> Text:
     shown.append(f"{count.requests:,} of {count.planned:,} requests", style="bold")
     shown.append(f" · {count.candles:,} candles")
     if snapshot.ends_at is not None and snapshot.remaining_seconds is not None:
-        left = duration(snapshot.remaining_seconds)
+        left = countdown(snapshot.remaining_seconds)
         shown.append(f" · ends {seoul(snapshot.ends_at)} KST (in {left})", style="cyan")
     return shown
 
@@ -159,7 +169,7 @@ def _facts(snapshot: Snapshot) -> Table:
     facts.add_row("dead letters", _dead_letters(snapshot))
     if snapshot.next_tick:
         at, name = snapshot.next_tick
-        left = duration((at - snapshot.now).total_seconds())
+        left = countdown((at - snapshot.now).total_seconds())
         tick = Text(f"{_when(at, snapshot.now)} {name}").append(
             f" (in {left})", style="dim"
         )
@@ -222,7 +232,7 @@ def run_line(run: Run) -> Text:
         shown.append(f": {count.finished}/{count.tasks} series", style=style)
     elif run.counts:
         shown.append(
-            f": {count.candles:,} candles, {count.requests:,} requests, "
+            f": {count.candles:,} candles, {requests(count.requests)}, "
             f"{duration(run.seconds)}"
         )
     else:

@@ -184,14 +184,14 @@ class Snapshot:
         for count in self.bars:
             call = CALLS[count.timeframe]
             left[call] = left.get(call, 0) + max(0, count.planned - count.requests)
-        paces = {limit.call: limit.pace or limit.rate for limit in self.limits}
-        seconds = [
-            requests / paces[call] if paces.get(call) else None
-            for call, requests in left.items()
-            if requests
-        ]
-        known = [each for each in seconds if each is not None]
-        return max(known) if known and len(known) == len(seconds) else None
+        if any(limit.pace is None for limit in self.limits):
+            # Without a limit, all calls share what the machine can do.
+            rate = sum(limit.rate for limit in self.limits)
+            return sum(left.values()) / rate if rate else None
+        paces = {limit.call: limit.pace for limit in self.limits if limit.pace}
+        if not left or not paces.keys() >= left.keys():
+            return None
+        return max(requests / paces[call] for call, requests in left.items())
 
     @property
     def ends_at(self) -> datetime | None:
