@@ -69,5 +69,5 @@ def disk_trouble(directory: Path) -> str:
         return ""
     return (
         f"the disk is full: {free // MIB} MiB are free at {directory}, "
-        f"{LEAST_BYTES // MIB} MiB are needed; make room, then it goes on by itself"
+        f"{LEAST_BYTES // MIB} MiB are needed; make room"
     )

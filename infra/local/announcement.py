@@ -42,7 +42,8 @@ class Announcement:
     database has them; the stack's own clock runs ``clock_offset`` seconds ahead of it.
     ``requests_per_second`` is the pace of each of the broker's calls, None without a
     limit. ``database_url`` is empty where the user's own ``DATABASE_URL`` is used: a
-    password is not written down. ``ports`` has one entry for each function.
+    password is not written down. ``ports`` and ``processes`` have an entry for each
+    function, and for the simulated broker.
     """
 
     pid: int
@@ -58,6 +59,7 @@ class Announcement:
     logs: str
     status_page: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
@@ -73,7 +75,8 @@ def alone(directory: Path = DIRECTORY) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = _pid(directory)
+            stack = last(directory)
+            pid = stack and stack.pid
             which = f" (process {pid})" if pid else ""
             stop = f" or: kill {pid}" if pid else ""
             message = (
@@ -115,16 +118,13 @@ def running(directory: Path = DIRECTORY) -> Announcement:
     Raises:
         NotRunning: If there is none, or only the files of one that was killed.
     """
-    is_held = _is_held(directory / LOCK)
-    try:
-        facts = json.loads((directory / STACK).read_text(encoding="utf-8"))
-        announcement = Announcement(**facts)
-    except (OSError, ValueError, TypeError):
-        if is_held:
-            message = "the stack is still starting; try again when it is ready"
-            raise NotRunning(message) from None
+    is_held, announcement = _is_held(directory / LOCK), last(directory)
+    if announcement is None and is_held:
+        message = "the stack is still starting; try again when it is ready"
+        raise NotRunning(message)
+    if announcement is None:
         message = f"no stack runs here; {START}"
-        raise NotRunning(message) from None
+        raise NotRunning(message)
     if not is_held:
         message = (
             f"no stack runs here: the last one (process {announcement.pid}) was "
@@ -132,6 +132,15 @@ def running(directory: Path = DIRECTORY) -> Announcement:
         )
         raise NotRunning(message)
     return announcement
+
+
+def last(directory: Path = DIRECTORY) -> Announcement | None:
+    """What was announced last, whether it still runs or not."""
+    try:
+        facts = json.loads((directory / STACK).read_text(encoding="utf-8"))
+        return Announcement(**facts)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _is_held(lock: Path) -> bool:
@@ -143,10 +152,3 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
-
-
-def _pid(directory: Path) -> int | None:
-    try:
-        return int(json.loads((directory / STACK).read_text(encoding="utf-8"))["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

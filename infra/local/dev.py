@@ -52,17 +52,17 @@ def main() -> int:
 def _run(terminal: Terminal) -> int:
     from infra.local.options import Options  # noqa: PLC0415 - see above
     from infra.local.screen.source import source  # noqa: PLC0415
-    from shared.clock import clock  # noqa: PLC0415
+    from shared.clock import new_clock  # noqa: PLC0415
     from shared.errors import PipelineError  # noqa: PLC0415
 
     try:
-        options = Options.from_env(os.environ, clock()(), ENV_FILE)
+        options = Options.from_env(os.environ, new_clock()(), ENV_FILE)
         terminal.line(source(options))
         terminal.start()
         terminal.step("checks")
         from infra.local import preflight  # noqa: PLC0415
 
-        notice = preflight.check(options, DIRECTORY, clock(options.clock_offset)())
+        notice = preflight.check(options, DIRECTORY, new_clock(options.clock_offset)())
         if notice:
             terminal.line(f"! {notice}", style="yellow")
         terminal.step("loading")

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from google.api_core.exceptions import GoogleAPIError
 
-from functions.reference_sync.reference_data import market_sessions
-from infra.local import advice, announcement, progress, scheduler
+from functions.reference_sync.reference_data import bundled_calendar
+from infra.local import advice, announcement, leftovers, progress, scheduler
 from infra.local.announcement import DIRECTORY, Announcement
 from infra.local.logs import Tail, parse
 from infra.local.ports import Ports
@@ -27,7 +28,6 @@ from infra.local.screen.watch import Watch
 from infra.local.stack import PROJECT, Stack
 from shared.candles import Timeframe
 from shared.logging import TextFormatter
-from shared.sessions import Calendar
 from shared.settings import SecretSettings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ PLAIN_SECONDS = 5.0
 # ONCE=1 gives up when nothing at all has moved for so long.
 GIVE_UP_SECONDS = 600
 # What functions are doing will be repeated: they are not waited for any longer.
-STOP_SECONDS = 1.5
+STOP_SECONDS = 0.7
 
 
 def run(terminal: Terminal, options: Options, env_file: Path) -> int:
@@ -69,6 +69,9 @@ def _running(terminal: Terminal, options: Options) -> Iterator[Stack]:
     def notice(text: str) -> None:
         terminal.line(f"! {text}", style="yellow")
 
+    left = leftovers.clear(DIRECTORY)
+    if left:
+        notice(f"the last stack was killed; ended what it left: {', '.join(left)}")
     # A stack elsewhere, as a test's, leaves the usual ports to that of the checkout.
     usual: dict[str, int] | None = {} if "LOCAL_DIRECTORY" in os.environ else None
     ports = Ports(DIRECTORY, notice, usual=usual)
@@ -201,12 +204,13 @@ class _Screen:
         is_complete = not short and _is_over(snapshot)
         count = total([run.total for run in first])
         self.terminal.line()
-        self.terminal.line(
-            f"{'✓ collected' if is_complete else '✗ not everything was collected'}: "
-            f"{count.candles:,} candles with {render.requests(count.requests)} "
-            f"in {render.duration(seconds)}",
-            style="bold green" if is_complete else "bold red",
-        )
+        title = "✓ collected" if is_complete else "✗ not everything was collected"
+        told = f"{count.candles:,} candles with {render.requests(count.requests)}"
+        if not count.tasks:
+            title, told = "✓ nothing to collect", "all candles are there"
+        style = "bold green" if is_complete else "bold red"
+        took = f"in {render.duration(seconds)}"
+        self.terminal.line(f"{title}: {told} {took}", style=style)
         if not self.options.once:
             self.terminal.line()
             for fact in render.what_now(announcement.running()):
@@ -224,7 +228,7 @@ class _Screen:
 
     def _first_triggers(self) -> list[str]:
         """Request every timeframe; return the runs."""
-        messages = [{"timeframe": frame, "force": True} for frame in Timeframe]
+        messages = [{"timeframe": frame} for frame in Timeframe]
         return [self.stack.trigger(json.dumps(each).encode()) for each in messages]
 
     def _wait_for_token(self) -> None:
@@ -255,7 +259,7 @@ class _Screen:
             engine=self.stack.engine,
             logs=self.stack.logs,
             clock_offset=self.options.clock_offset,
-            calendar=Calendar(market_sessions()),
+            calendar=bundled_calendar(),
             topology=self.stack.topology,
             since=since,
             pace=pace(self.options),
@@ -266,6 +270,11 @@ class _Screen:
         """Tell the other commands where the stack is, while it runs."""
         stack = self.stack
         page = stack.ports.get("status_page")
+        ports = dict(stack.ports)
+        processes = {name: child.pid for name, child in stack.functions.items()}
+        if stack.broker:
+            ports["broker"] = urlsplit(stack.base_url).port or 0
+            processes["broker"] = stack.broker.pid
         told = Announcement(
             pid=os.getpid(),
             project=PROJECT,
@@ -279,7 +288,8 @@ class _Screen:
             broker_url=stack.base_url,
             logs=str(stack.logs),
             status_page=f"http://127.0.0.1:{page}" if page else None,
-            ports=dict(stack.ports),
+            ports=ports,
+            processes=processes,
         )
         announcement.announce(told)
         try:

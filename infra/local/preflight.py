@@ -9,6 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from functions.reference_sync.reference_data import bundled_calendar
 from infra.local import advice, moments
 from shared.errors import ConfigError
 from shared.sessions import kst_date
@@ -48,7 +49,9 @@ def check(options: Options, directory: Path, now: datetime) -> str:
         # Imported here: numpy, only where the market is simulated.
         from infra.local.broker.market import FIRST_DAY, LAST_DAY  # noqa: PLC0415
 
-        moments.check_covered(now, FIRST_DAY, LAST_DAY, "the simulated market")
+        # Nothing is collected on a day that the trading calendar does not know.
+        last = min(LAST_DAY, bundled_calendar().last)
+        moments.check_covered(now, FIRST_DAY, last, "the simulated market")
     return ""
 
 

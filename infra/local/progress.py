@@ -13,7 +13,7 @@ from infra.local.screen.estimate import TaskShape
 from infra.local.screen.snapshot import DeadLetter, Run, RunState, TaskCount
 from shared.candles import Timeframe
 from shared.database.engine import transaction
-from shared.messages import Mode
+from shared.modes import Mode
 from shared.sessions import KST
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ TASKS = text("""
     SELECT run_id, timeframe, tasks.state, count(*) AS tasks, sum(requests) AS requests,
            sum(inserted + updated + unchanged) AS candles,
            request ->> 'mode' AS mode, request ->> 'start' AS first,
-           request ->> 'end' AS beyond,
            CASE WHEN open THEN covered_from END AS covered_from,
            CASE WHEN open THEN settled_through END AS settled_through,
            CASE WHEN open THEN coalesce(listed, true) ELSE true END AS listed
@@ -53,11 +52,11 @@ TASKS = text("""
         SELECT tasks.state IN ('queued', 'running', 'failed') AS open
     ) AS task
     WHERE runs.written_at >= :since
-    GROUP BY 1, 2, 3, 7, 8, 9, 10, 11, 12
+    GROUP BY 1, 2, 3, 7, 8, 9, 10, 11
 """)
 STAGED = text("""
     SELECT run_id, timeframe, sum(jsonb_array_length(content -> 'candles')) AS candles
-    FROM staged_pages JOIN runs USING (run_id)
+    FROM staged_pages JOIN staged_chains USING (chain_id) JOIN runs USING (run_id)
     WHERE runs.written_at >= :since
     GROUP BY run_id, timeframe
 """)
@@ -69,8 +68,7 @@ DEAD = text("""
 """)
 # A task that is over without all that it was to bring; an unlisted stock may have none.
 SHORT = text("""
-    SELECT stock_code, timeframe, task.state, error_message,
-           to_jsonb(task) ->> 'missing' AS missing
+    SELECT stock_code, timeframe, task.state, error_message, missing, first_missing
     FROM tasks AS task LEFT JOIN stocks USING (stock_code)
     WHERE run_id = ANY(:run_ids) AND task.state <> 'done'
       AND NOT (task.state = 'no_data' AND stocks.listed IS FALSE)
@@ -180,7 +178,7 @@ def shortfalls(engine: Engine, run_ids: Sequence[str]) -> list[str]:
         rows = connection.execute(SHORT, {"run_ids": list(run_ids)}).all()
     return [
         f"{row.stock_code} {row.timeframe}: {row.state}"
-        + (f", {row.missing} candles missing" if row.state == "incomplete" else "")
+        + (_missing(row.missing, row.first_missing) if row.missing else "")
         + (f": {row.error_message}" if row.error_message else "")
         for row in rows
     ]
@@ -215,6 +213,12 @@ def forget_leases(engine: Engine) -> None:
     """Free the series that a killed stack has left leased."""
     with transaction(engine) as connection:
         connection.execute(FORGET_LEASES)
+
+
+def _missing(number: int, first: Sequence[datetime]) -> str:
+    """How many candles are missing, and from where on: ``, 3 missing from … on``."""
+    begin = f" from {first[0].astimezone(KST):%Y-%m-%d %H:%M} KST on" if first else ""
+    return f", {number:,} missing{begin}"
 
 
 def _counts(
@@ -262,7 +266,6 @@ def _shape(row: Mapping[Any, Any]) -> TaskShape:
         timeframe=Timeframe(row["timeframe"]),
         mode=Mode(row["mode"] or Mode.INCREMENTAL),
         start=date.fromisoformat(row["first"]) if row["first"] else None,
-        end=date.fromisoformat(row["beyond"]) if row["beyond"] else None,
         covered_from=row["covered_from"],
         settled_through=row["settled_through"],
         listed=row["listed"],

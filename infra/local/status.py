@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from functions.reference_sync.reference_data import market_sessions
+from functions.reference_sync.reference_data import bundled_calendar
 from infra import topology
 from infra.local.announcement import NotRunning
 from infra.local.deadline import deadline
@@ -19,7 +19,6 @@ from infra.local.screen import render
 from infra.local.screen.source import MADE_UP, REAL
 from infra.local.screen.watch import Watch
 from shared.errors import PipelineError
-from shared.sessions import Calendar
 
 SECONDS = 10.0
 # A rate needs two looks.
@@ -45,7 +44,7 @@ def _show(console: Console) -> None:
             engine=engine,
             logs=Path(stack.logs),
             clock_offset=timedelta(seconds=stack.clock_offset),
-            calendar=Calendar(market_sessions()),
+            calendar=bundled_calendar(),
             topology=topology.load(),
             since=datetime.fromisoformat(stack.started_at),
             pace=stack.requests_per_second,

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from shared.candles import Timeframe
-from shared.messages import DEFAULT_DEPTH, Mode
-from shared.sessions import DAY
+from shared.messages import DEFAULT_DEPTH
+from shared.modes import Mode
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,14 +24,13 @@ MINUTE_ROWS, DAY_ROWS = 900, 600
 class TaskShape:
     """What decides how many requests a task needs; tasks of one shape need as many.
 
-    ``start`` and ``end`` (exclusive) are what the request says, days in Seoul;
-    ``covered_from`` and ``settled_through`` what the series has already.
+    ``start`` is the first day in Seoul that the request names; ``covered_from`` and
+    ``settled_through`` are what the series has already.
     """
 
     timeframe: Timeframe
     mode: Mode
     start: date | None = None
-    end: date | None = None
     covered_from: date | None = None
     settled_through: date | None = None
     listed: bool = True
@@ -49,15 +48,17 @@ class Estimator:
         """Requests that a task of this shape is going to need, at least 1."""
         if not shape.listed:
             return 1
-        last = min(shape.end - DAY, today) if shape.end else today
+        wanted = self._wanted_start(shape, today)
         if shape.covered_from is None:
-            start = shape.start or DEFAULT_DEPTH[shape.timeframe].before(today)
-            return self._pages(shape.timeframe, start, last)
+            start = wanted or DEFAULT_DEPTH[shape.timeframe].before(today)
+            return self._pages(shape.timeframe, start, today)
         if shape.mode is Mode.REPAIR:
             return 1
+        if shape.mode in {Mode.VERIFY, Mode.REBUILD}:
+            first = max(wanted or shape.covered_from, shape.covered_from)
+            return self._pages(shape.timeframe, first, today)
         known = shape.settled_through or shape.covered_from
-        newer = self._pages(shape.timeframe, min(known, last), last)
-        wanted = self._wanted_start(shape, today)
+        newer = self._pages(shape.timeframe, min(known, today), today)
         if wanted is None or wanted >= shape.covered_from:
             return newer
         return newer + self._pages(shape.timeframe, wanted, shape.covered_from)
@@ -69,7 +70,8 @@ class Estimator:
         return DEFAULT_DEPTH[shape.timeframe].before(today)
 
     def _count_pages(self, timeframe: Timeframe, first: date, last: date) -> int:
-        days = self._calendar.session_dates(first, last)
+        known = self._calendar
+        days = known.session_dates(max(first, known.first), min(last, known.last))
         if timeframe is Timeframe.DAY_1:
             candles, rows = sum(1 for _ in days), DAY_ROWS
         elif timeframe is Timeframe.WEEK_1:

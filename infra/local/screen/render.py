@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.local.screen.snapshot import CALL_NAMES, RunState, total
-from shared.messages import Mode
+from shared.modes import Mode
 from shared.sessions import KST
 
 if TYPE_CHECKING:

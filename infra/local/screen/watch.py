@@ -19,7 +19,7 @@ from infra.local.screen.snapshot import (
     Snapshot,
     total,
 )
-from shared.clock import clock
+from shared.clock import new_clock
 from shared.errors import PipelineError
 from shared.sessions import kst_date
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from infra.topology import Topology
     from shared.sessions import Calendar
 
-# Without a request, a candle or a finished task for so long, something is wrong.
+# Without a candle or a finished task for so long, something is wrong.
 STANDSTILL_SECONDS = 15.0
 # What the tasks tell better: of a collector's dead letters, only these are in no task.
 TASKLESS = {"malformed_message", "unknown_task"}
@@ -70,21 +70,24 @@ class Watch:
     _letters: list[DeadLetter] = field(default_factory=list)
     _last: progress.Progress = NOTHING
     _moved: tuple[object, float] = (None, 0.0)
+    _answered: int = 0
     _warning: str = ""
     _today: date = date.min
     _estimator: Estimator | None = None
 
     def look(self) -> Snapshot:
         """Take a snapshot; a database that does not answer is part of it."""
-        now, at = clock(self.clock_offset)(), self.monotonic()
+        now, at = new_clock(self.clock_offset)(), self.monotonic()
         self._today = kst_date(now)
-        trouble = ""
+        trouble = advice.disk_trouble(self.logs)
+        if trouble:
+            trouble += ", then it goes on by itself"
         try:
             self._last = progress.read(
                 self.engine, self.since, self.clock_offset, self._estimate
             )
         except PipelineError as error:
-            trouble = f"{error}; see {self.logs / 'postgres.log'}"
+            trouble = trouble or f"{error}; see {self.logs / 'postgres.log'}"
         self._read_logs()
         found, still = self._last, self._still_seconds(at)
         return Snapshot(
@@ -94,9 +97,7 @@ class Watch:
             limits=self._limits(at),
             dead_letters=(*found.dead_letters, *self._letters),
             next_tick=self._next_tick(now),
-            trouble=advice.disk_trouble(self.logs)
-            or trouble
-            or self._standstill(still),
+            trouble=trouble or self._standstill(still),
             still_seconds=still,
         )
 
@@ -118,17 +119,24 @@ class Watch:
     def _still_seconds(self, at: float) -> float:
         """For how long nothing has moved although something is to be done."""
         runs = self._last.runs
-        moving = [_figures(run) for run in runs if not run.total.is_finished]
+        moving = [_figures(run) for run in runs if not run.is_over]
         is_waiting = moving or set(self.expected) - {run.run_id for run in runs}
         if not is_waiting or moving != self._moved[0]:
             self._moved = (moving, at)
+            self._answered = self._requests()
         return at - self._moved[1]
 
     def _standstill(self, still: float) -> str:
         if still < STANDSTILL_SECONDS:
             return ""
-        cause = self._last.last_error or self._warning or "no part reports an error"
-        return f"nothing has moved for {still:.0f} s: {cause}"
+        cause = self._last.last_error or self._warning
+        if not cause and self._requests() > self._answered:
+            cause = "requests are sent, but the broker does not answer"
+        cause = cause or "no part reports an error"
+        return f"nothing has moved for {still:.0f} s: {cause}; see make logs"
+
+    def _requests(self) -> int:
+        return sum(run.total.requests for run in self._last.runs)
 
     def _next_tick(self, now: datetime) -> tuple[datetime, str] | None:
         at, schedule = next(scheduler.firings(self.topology, now))
@@ -160,6 +168,7 @@ class Watch:
                 )
 
 
-def _figures(run: Run) -> tuple[str, int, int, int]:
+def _figures(run: Run) -> tuple[str, int, int]:
+    """What moves while all is well; requests also grow where none is answered."""
     count = total(run.counts)
-    return run.run_id, count.requests, count.candles, count.finished
+    return run.run_id, count.candles, count.finished

@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+from datetime import timedelta
 
 import pytest
 
-from shared.logging import LINE_BYTES, JsonLines, log_event
+from shared.logging import LINE_BYTES, JsonLines, TextFormatter, log_event
+from tests.support.builders import kst
 
 
 @pytest.fixture
@@ -45,3 +47,35 @@ def test_a_line_can_always_be_encoded(lines):
 
     line = json.loads(lines()[-1].encode())
     assert line["reason"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def a_record(message="", **facts):
+    record = logging.LogRecord("pipeline", logging.INFO, "", 0, message, (), None)
+    record.created = kst("2026-11-25 10:30").timestamp()
+    if facts:
+        record.json_fields = facts
+    return record
+
+
+def test_a_line_of_text_has_the_time_in_seoul_the_event_and_its_facts():
+    record = a_record(event="collected", stock_code="005930", requests=3, ratio=None)
+
+    assert TextFormatter().format(record) == (
+        "2026-11-25 10:30:00.000 INFO    collected stock_code=005930 requests=3"
+    )
+
+
+def test_a_value_that_could_be_misread_is_quoted():
+    record = a_record(event="dead_letter", reason='a="b" 종목', empty="")
+
+    assert (
+        TextFormatter()
+        .format(record)
+        .endswith(r'dead_letter reason="a=\"b\" 종목" empty=""')
+    )
+
+
+def test_the_time_is_that_of_the_stack():
+    line = TextFormatter(timedelta(days=-5)).format(a_record("Booting"))
+
+    assert line == "2026-11-20 10:30:00.000 INFO    Booting"
