@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from infra.local.options import Options
     from infra.local.postgres import Postgres
 
+REMEMBERED = "databases.json"
 RECORDED = "krx_*.csv.gz"
 # The market's own time of a run: the newest is the last moment a database has seen.
 LAST_LIVED = text("SELECT max(requested_at) FROM runs")
@@ -66,17 +68,31 @@ def recorded_range(folder: Path) -> tuple[date, date]:
     return date.fromisoformat(min(days)), date.fromisoformat(max(days))
 
 
-def database_name(options: Options, postgres: Postgres) -> str:
+def database_name(options: Options, postgres: Postgres, directory: Path) -> str:
     """The database to use: a later moment goes on where an earlier one has stopped.
 
-    A moment that has a database of its own gets it back.
+    A moment that has been lived at before gets the database of that time, which is
+    remembered in ``directory``.
     """
     name = options.database_name
     source, at, _ = name.rpartition("_at_")
     if options.moment is None or not at:
         return name
-    lived = _last_lived(postgres, source + at)
-    return choose_database(name, lived, options.moment)
+    path = directory / REMEMBERED
+    known = _read(path)
+    if name not in known:
+        lived = _last_lived(postgres, source + at)
+        known[name] = choose_database(name, lived, options.moment)
+        path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    return known[name]
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(known) if isinstance(known, dict) else {}
 
 
 def choose_database(name: str, lived: Mapping[str, datetime], moment: datetime) -> str:

@@ -173,7 +173,7 @@ class Stack:
             self.postgres.port = self._port("postgres")
             self.postgres.start()
             self.database_url = self.postgres.create(
-                database_name(self.options, self.postgres)
+                database_name(self.options, self.postgres, self._directory)
             )
         settings = DatabaseSettings(url=self.database_url, pool_size=2)
         self.engine = new_engine(settings)
