@@ -257,7 +257,7 @@ def test_the_status_of_a_running_stack_is_shown(living):
 
     assert shown.returncode == 0, shown.stderr
     assert "SIMULATED PRICES" in shown.stdout
-    assert re.search(r"minutes ▮+▯* \d\.\d", shown.stdout)
+    assert re.search(r"minutes ▮*▯* \d\.\d", shown.stdout)
     assert "make candles" in shown.stdout
 
 
