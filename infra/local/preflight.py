@@ -47,7 +47,7 @@ def check(options: Options, directory: Path, now: datetime) -> str:
         moments.check_covered(now, first, last, source)
     else:
         # Imported here: numpy, only where the market is simulated.
-        from infra.local.broker.market import FIRST_DAY, LAST_DAY  # noqa: PLC0415
+        from infra.local.broker.days import FIRST_DAY, LAST_DAY  # noqa: PLC0415
 
         # Nothing is collected on a day that the trading calendar does not know.
         last = min(LAST_DAY, bundled_calendar().last)
