@@ -45,6 +45,8 @@ TOKEN_SECONDS = float(os.environ.get("TOKEN_SECONDS") or 60)
 TOKEN_ATTEMPTS = 2
 LOOK_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
+# Of the series that are not complete, so many are named.
+SHORTFALLS = 8
 # ONCE=1 gives up when nothing at all has moved for so long.
 GIVE_UP_SECONDS = 600
 # What functions are doing will be repeated: they are not waited for any longer.
@@ -199,8 +201,11 @@ class _Screen:
         first = [run for run in snapshot.runs if run.run_id in snapshot.first]
         short = progress.shortfalls(self.stack.engine, [run.run_id for run in first])
         self.terminal.draw(None)
-        for line in short:
-            self.terminal.line(f"not collected: {line}", style="red")
+        for line in short[:SHORTFALLS]:
+            self.terminal.line(f"not complete: {line}", style="red")
+        if len(short) > SHORTFALLS:
+            rest = len(short) - SHORTFALLS
+            self.terminal.line(f"not complete: {rest} more series", style="red")
         is_complete = not short and _is_over(snapshot)
         count = total([run.total for run in first])
         self.terminal.line()

@@ -6,6 +6,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from infra.local.options import Options
 
 CONNECT_SECONDS = 5.0
+WEEK = timedelta(days=7)
 # The broker's firewall blocks the default names of some libraries.
 USER_AGENT = "tradesmart-pipeline/1.0"
 
@@ -49,8 +51,8 @@ def check(options: Options, directory: Path, now: datetime) -> str:
         # Imported here: numpy, only where the market is simulated.
         from infra.local.broker.days import FIRST_DAY, LAST_DAY  # noqa: PLC0415
 
-        # Nothing is collected on a day that the trading calendar does not know.
-        last = min(LAST_DAY, bundled_calendar().last)
+        # Nothing is collected in a week that the trading calendar does not know.
+        last = min(LAST_DAY, bundled_calendar().last - WEEK)
         moments.check_covered(now, FIRST_DAY, last, "the simulated market")
     return ""
 
