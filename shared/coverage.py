@@ -61,6 +61,8 @@ def absent_slots(
     Only a slot between two candles of one answer is proven: what lies beyond its ends
     may be in another answer. A row that could not be read is no absence.
     """
+    if page.hides_a_candle:
+        return set()
     served = {candle.opened_at for candle in page.candles}
     first, beyond = bisect_right(slots, page.oldest), bisect_left(slots, page.newest)
     return {
@@ -70,12 +72,23 @@ def absent_slots(
     }
 
 
-def complete_period(timeframe: Timeframe, oldest: datetime, newest: datetime) -> Period:
-    """What a chain of pages proves: from its oldest candle to the end of its newest.
+def complete_periods(timeframe: Timeframe, pages: Sequence[Page]) -> list[Period]:
+    """What the pages of a chain, newest first, tell all about.
 
-    Beyond its newest candle an answer proves nothing: it may be an old one.
+    Beyond its newest candle an answer proves nothing: it may be an old one. Nor does
+    a page that hides a candle.
     """
-    return Period(oldest, candle_end(timeframe, newest))
+    periods: list[Period] = []
+    beyond = candle_end(timeframe, pages[0].newest)
+    for page in pages:
+        if page.hides_a_candle:
+            pass
+        elif periods and periods[-1].first == beyond:
+            periods[-1] = Period(page.oldest, periods[-1].beyond)
+        else:
+            periods.append(Period(page.oldest, beyond))
+        beyond = page.oldest
+    return periods
 
 
 def whole_of(periods: Sequence[Period]) -> Period:

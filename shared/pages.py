@@ -49,6 +49,11 @@ class Page:
         return self.cursor is None
 
     @property
+    def hides_a_candle(self) -> bool:
+        """Whether a row is unreadable down to its time: its candle may be anywhere."""
+        return any(row.spoilt and row.opened_at is None for row in self.rejected)
+
+    @property
     def oldest(self) -> datetime:
         """The instant of the oldest candle; the page must have one."""
         return min(candle.opened_at for candle in self.candles)

@@ -50,7 +50,7 @@ def extend(work: Workspace) -> CollectedSeries:
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
     collected = work.collected(readers, todo.wanted_from, todo.asked_from)
-    if request.force:
+    if request.force and collected.complete:
         return replace(collected, forgotten=whole_of(collected.complete))
     return collected
 

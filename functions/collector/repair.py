@@ -10,7 +10,7 @@ from functions.collector.overlap import compare
 from functions.collector.plan import Plan, Span, last_day
 from shared.coverage import (
     absent_slots,
-    complete_period,
+    complete_periods,
     requests_needed,
     whole_of,
 )
@@ -123,8 +123,11 @@ def _take(
         at: c for at, c in served.items() if at not in findings.candles
     }
     findings.rejected += page.rejected
-    period = complete_period(work.timeframe, page.oldest, page.newest)
-    findings.complete.append(replace(period, first=max(period.first, begin)))
+    findings.complete += [
+        replace(period, first=max(period.first, begin))
+        for period in complete_periods(work.timeframe, [page])
+        if period.beyond > begin
+    ]
     unreadable = {row.opened_at for row in page.rejected if row.opened_at}
     absent = absent_slots(page, sorted(missing), unreadable)
     findings.absent |= absent

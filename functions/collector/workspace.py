@@ -13,7 +13,7 @@ from shared.candles import Timeframe
 from shared.coverage import (
     MINUTES_KEPT,
     absent_slots,
-    complete_period,
+    complete_periods,
     expected_slots,
     proven_through,
 )
@@ -134,7 +134,12 @@ class Workspace:
             ended=False,
         )
         unreadable = frozenset().union(*(reader.unreadable for reader in readers))
-        periods = [self._period(reader, begin) for reader in readers]
+        periods = [
+            replace(period, first=max(period.first, begin))
+            for reader in readers
+            for period in complete_periods(self.timeframe, reader.chain.pages)
+            if period.beyond > begin
+        ]
         return CollectedSeries(
             series=series,
             calendar=self.calendar.version,
@@ -231,10 +236,6 @@ class Workspace:
             end_seen_on=read_on,
             history_exhausted=True,
         )
-
-    def _period(self, reader: PageReader, begin: datetime) -> Period:
-        period = complete_period(self.timeframe, reader.oldest, reader.newest)
-        return replace(period, first=max(period.first, begin))
 
     def _absent(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,7 +153,8 @@ class _PageReading:
         self._query = query
         self._calendar = calendar
         self._rows = 0
-        # In the broker's order, each with its row.
+        # Every instant that was served, in the broker's order.
+        self._served: dict[datetime, None] = {}
         self._candles: dict[datetime, tuple[Candle, object]] = {}
         self._rejected: list[RejectedRow] = []
 
@@ -166,6 +167,7 @@ class _PageReading:
         opened_at = None
         try:
             opened_at = self._opened_at(row)
+            self._served.setdefault(opened_at)
             candle = self._candle(row, opened_at)
         except _Unplaced as error:
             self._reject(row, str(error), opened_at, spoilt=False)
@@ -180,12 +182,7 @@ class _PageReading:
         Raises:
             MalformedResponse: If too many rows cannot be read.
         """
-        for opened_at in _too_early(list(self._candles)):
-            _, row = self._candles.pop(opened_at)
-            reason = (
-                f"{opened_at:%Y-%m-%d %H:%M} is older than the rows served after it"
-            )
-            self._reject(row, reason)
+        self._refuse_misdated()
         spoilt = [row for row in self._rejected if row.spoilt]
         if len(spoilt) >= SPOILT_ROWS and len(spoilt) > SPOILT_SHARE * self._rows:
             message = (
@@ -196,6 +193,22 @@ class _PageReading:
         newest_first = sorted(self._candles, reverse=True)
         candles = tuple(self._candles[opened_at][0] for opened_at in newest_first)
         return candles, tuple(self._rejected)
+
+    def _refuse_misdated(self) -> None:
+        """Refuse rows that are served out of their time: when they open is unknown."""
+        misdated = _too_early(list(self._served))
+        for opened_at in misdated & self._candles.keys():
+            _, row = self._candles.pop(opened_at)
+            reason = (
+                f"{opened_at:%Y-%m-%d %H:%M} is older than the rows served after it"
+            )
+            self._reject(row, reason)
+        self._rejected = [
+            replace(row, opened_at=None, spoilt=True)
+            if row.opened_at in misdated
+            else row
+            for row in self._rejected
+        ]
 
     def _opened_at(self, row: dict[str, Any]) -> datetime:
         opened_at = _field(row, self._chart.opened_at, instant)
@@ -243,7 +256,7 @@ class _Unplaced(Exception):
     """A row without a place of its own, however often it is requested."""
 
 
-def _too_early(served: list[datetime]) -> list[datetime]:
+def _too_early(served: list[datetime]) -> set[datetime]:
     """Instants that cannot be true at their place in the broker's order.
 
     Rows are served newest first. A row among them with a wrong, older date would pass
@@ -262,7 +275,7 @@ def _too_early(served: list[datetime]) -> list[datetime]:
     others = [opened_at for opened_at in served if opened_at not in early]
     in_order = all(newer > older for newer, older in pairwise(others))
     few = len(early) <= SPOILT_SHARE * len(served)
-    return sorted(early) if in_order and few else []
+    return early if in_order and few else set()
 
 
 def _field(row: dict[str, Any], name: str, read: Callable[[object], T]) -> T:
