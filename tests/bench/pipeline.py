@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from threading import Event, Thread
 
-from shared.database.ledger import Ledger, run_id_of
 from sqlalchemy import text
 
 from infra.local.broker.master import simulated
 from shared.candles import Timeframe
 from shared.database.engine import transaction
+from shared.database.run_ledger import RunLedger, run_id_of
 from shared.messages import CollectRequest
 from shared.runs import NewRun
 from shared.settings import REQUESTS_PER_SECOND
@@ -172,7 +172,7 @@ def finished(stack, run_ids, frames):
 
 def requests_for(stack, stocks):
     """Requests for the collector that nobody has done yet, one a call."""
-    ledger = Ledger(stack.engine)
+    ledger = RunLedger(stack.engine)
     left = list(stocks)
 
     def run_request():

@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.candle_store import _upsert
 from shared.database.engine import new_engine
-from shared.series import Attempt, Harvest, Series
+from shared.series import Attempt, CollectedSeries, Series
 from shared.sessions import KST
 from shared.settings import DatabaseSettings
 from tests.support.builders import a_request, day, kst
@@ -93,9 +93,11 @@ def ours(engine, page, series=None):
         request=request, owner="bench", series=series or Series(), listed=True
     )
     key = {"stock_code": request.stock_code, "timeframe": "5m", "run_id": "bench"}
-    harvest = Harvest(candles=page, rejected=(), series=Series())
+    collected = CollectedSeries(
+        series=Series(), calendar=0, read_at=page[-1].opened_at, candles=page
+    )
     with engine.begin() as connection:
-        return _upsert(connection, key, attempt, harvest)
+        return _upsert(connection, key, attempt, collected)
 
 
 def columns(candle):

@@ -7,14 +7,15 @@ from random import Random
 
 import pytest
 from google.cloud.sql import connector
-from shared.database.ledger import Ledger
 from sqlalchemy import text
 
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine, transaction
+from shared.database.run_ledger import RunLedger
+from shared.database.task_ledger import TaskLedger
 from shared.errors import DatabaseUnavailable
 from shared.runs import NewRun
-from shared.series import Harvest, Series
+from shared.series import CollectedSeries, Series
 from shared.settings import DatabaseSettings
 from tests.support.builders import CALENDAR, a_candle, a_request, kst
 from tests.support.cloud_sql import INSTANCE, CloudSql, FakeCredentials
@@ -88,7 +89,6 @@ def test_it_signs_in_as_the_service_account_without_a_password(engine, cloud_sql
 
 def test_candles_are_stored_through_it(engine):
     request = a_request()
-    ledger = Ledger(engine)
     store = CandleStore(engine, lambda: CALENDAR)
     run = NewRun(
         run_id=request.run_id,
@@ -97,13 +97,18 @@ def test_candles_are_stored_through_it(engine):
         requests=[request],
         requested_at=kst("2026-11-20 21:00"),
     )
-    ledger.open_run(run)
+    RunLedger(engine).open_run(run)
 
-    with ledger.attempt(request) as attempt:
-        harvest = Harvest(candles=(a_candle(),), rejected=(), series=Series())
-        counts = store.store(attempt, harvest)
+    with TaskLedger(engine).attempt(request) as attempt:
+        collected = CollectedSeries(
+            series=Series(),
+            calendar=CALENDAR.version,
+            read_at=run.requested_at,
+            candles=(a_candle(),),
+        )
+        stored = store.store(attempt, collected)
 
-    assert counts.inserted == 1
+    assert stored.counts.inserted == 1
     with transaction(engine) as connection:
         found = connection.execute(text("SELECT close FROM candles")).scalar()
     assert found == a_candle().close
