@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.contracts")
+
 DATA = Path(__file__).parent / "data"
 
 
