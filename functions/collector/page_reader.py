@@ -121,7 +121,7 @@ class PageReader:
             return None
         if any(row.spoilt for row in page.rejected):
             page = self._less_spoilt(page)
-        if page.oldest is None:
+        if not page.candles:
             message = "the broker answered with a page without a single candle"
             raise KiwoomUnavailable(message)
         if self.candles and page.oldest >= self.oldest:
