@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import count
 
 from shared.candles import RejectedRow, Timeframe
@@ -126,6 +127,8 @@ class FakeSource:
         self.page_size = page_size
         self.actions = list(actions)
         self.odd = odd or {}
+        # What has not begun at ``now`` is not served, if it is a clock.
+        self.now = None
         self.anchors = []
         self.pages = []
         self._cursors = {}
@@ -161,6 +164,7 @@ class FakeSource:
                 and candle.stock_code == query.stock_code
                 and kst_date(candle.opened_at) <= query.anchor
                 and (older_than is None or candle.opened_at < older_than)
+                and (self.now is None or _begins(candle) <= self.now())
             ),
             key=lambda candle: candle.opened_at,
             reverse=True,
@@ -464,6 +468,12 @@ class FakeStore:
             absent -= {at for at in absent if at in collected.forgotten}
         absent |= set(collected.absent)
         absent -= {candle.opened_at for candle in collected.candles}
+
+
+def _begins(candle):
+    """When the first trade of a candle can be."""
+    opening = timedelta(0) if candle.timeframe.minutes else timedelta(hours=9)
+    return candle.opened_at + opening
 
 
 def _key(request):

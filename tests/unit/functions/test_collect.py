@@ -1,369 +1,176 @@
+"""Attempts: which pages they resume with, how long they last, what they leave."""
+
 from __future__ import annotations
 
-from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from functions.collector.collect import collect
-from shared.candles import Timeframe
-from shared.errors import Busy, KiwoomUnavailable, NoCandles, UnknownStock
+from functions.collector.collect import BUDGET, CHAIN_LIFE, collect
+from shared.errors import Busy, KiwoomRejected, KiwoomUnavailable
 from shared.modes import Mode
-from shared.series import Series
-from tests.support.builders import CALENDAR, a_candle, a_request, day, kst
-from tests.support.fakes import FakeLedger, FakePage, FakeSource, FakeStore
+from tests.support.builders import day, kst
+from tests.support.collecting import Desk, market
 
-NOW = kst("2026-11-20 10:30")
-DAYS = [
-    str(date) for date in CALENDAR.session_dates(day("2026-10-01"), day("2026-11-20"))
-]
-CANDLES = [a_candle(date) for date in DAYS]
+CANDLES = market()
+START = day("2026-10-01")
+EVENING = kst("2026-11-20 21:00")
+# Seven pages of five.
+ALL_PAGES = [1, 2, 3, 4, 5, 6, 7]
 
 
-def run(source, ledger=None, *, now=NOW, timeframe="1d", known=(), **request):
-    store = FakeStore(known=known)
-    outcome = collect(
-        a_request(timeframe, **request),
-        source,
-        ledger or FakeLedger(),
-        store,
-        lambda: now,
-    )
-    return outcome, store
+def a_desk(**odd):
+    """Every page fails as often as ``page_4=2`` says."""
+    failures = {
+        int(name.removeprefix("page_")): [KiwoomUnavailable("HTTP 500")] * times
+        for name, times in odd.items()
+    }
+    return Desk(CANDLES, 5, now="2026-11-20 21:00", odd=failures)
+
+
+def fail(desk, request, after=timedelta(0), error=KiwoomUnavailable):
+    """An attempt that fails; the pages that it requested."""
+    before = desk.source.requests
+    desk.now = EVENING + after
+    with pytest.raises(error):
+        desk.attempt(request)
+    return desk.source.pages[before:]
+
+
+def succeed(desk, request, after=timedelta(0)):
+    before = desk.source.requests
+    desk.now = EVENING + after
+    desk.attempt(request)
+    return desk.source.pages[before:]
 
 
 def test_a_first_load_stores_what_is_wanted_and_nothing_older():
-    outcome, store = run(FakeSource(CANDLES), start=day("2026-11-16"))
+    desk = Desk(CANDLES, 3, now="2026-11-20 10:30")
 
-    (harvest,) = store.harvests
-    assert [str(c.opened_at.date()) for c in harvest.candles] == DAYS[-5:]
-    assert (outcome.state, outcome.requests) == ("done", 2)
-    assert outcome.counts.inserted == 5
+    result = desk.run(start="2026-11-16")
 
-
-def test_the_series_says_what_was_asked_for():
-    _, store = run(FakeSource(CANDLES), start=day("2026-11-14"))
-
-    series = store.harvests[0].series
-    assert series.covered_from == day("2026-11-14")
-    assert series.oldest == day("2026-11-16")
-    assert series.settled_through == day("2026-11-19")
-    assert not series.history_exhausted
-
-
-def test_a_page_that_ends_at_the_first_wanted_candle_is_the_last_request():
-    source = FakeSource(CANDLES, page_size=5)
-
-    outcome, _ = run(source, start=day("2026-11-14"))
-
-    assert outcome.requests == 1
-
-
-def test_history_is_exhausted_where_the_broker_ends():
-    _, store = run(FakeSource(CANDLES), start=day("2026-09-01"))
-
-    series = store.harvests[0].series
-    assert series.history_exhausted
-    assert series.covered_from == day("2026-09-01")
-
-
-def test_a_page_that_reaches_behind_the_start_does_not_exhaust_history():
-    """The broker's last page holds days that nobody has asked for yet."""
-    _, store = run(FakeSource(CANDLES, page_size=100), start=day("2026-11-16"))
-    series = store.harvests[0].series
-    assert not series.history_exhausted
-
-    _, store = run(
-        FakeSource(CANDLES, page_size=100),
-        FakeLedger(series),
-        mode=Mode.BACKFILL,
-        start=day("2026-10-01"),
-    )
-
-    assert store.harvests[0].candles[0].opened_at == kst("2026-10-01")
-    assert store.harvests[0].series.history_exhausted
-
-
-def test_a_tick_brings_the_days_since_and_the_joint():
-    series = Series(
-        covered_from=day("2026-10-01"),
-        settled_through=day("2026-11-18"),
-        oldest=day("2026-10-01"),
-    )
-
-    outcome, store = run(FakeSource(CANDLES), FakeLedger(series))
-
-    dates = [str(c.opened_at.date()) for c in store.harvests[0].candles]
-    assert dates == ["2026-11-18", "2026-11-19", "2026-11-20"]
-    assert outcome.requests == 1
-    assert store.harvests[0].series.settled_through == day("2026-11-19")
-
-
-def test_nothing_to_ask_is_done_without_a_request():
-    series = Series(covered_from=day("2026-10-01"), settled_through=day("2026-11-20"))
-    source = FakeSource(CANDLES)
-
-    outcome, store = run(source, FakeLedger(series), now=kst("2026-11-21 12:00"))
-
-    assert (outcome.state, outcome.requests) == ("done", 0)
-    assert source.asked == []
-    assert store.harvests[0].series == series
+    assert desk.stored() == CANDLES[-5:]
+    assert (result.state, result.requests) == ("done", 2)
+    assert result.stored.counts.inserted == 5
 
 
 def test_a_finished_task_is_not_done_again():
-    source = FakeSource(CANDLES)
+    desk = a_desk()
+    request = desk.task(start=START)
+    desk.attempt(request)
+    asked = desk.source.requests
 
-    outcome, store = run(source, FakeLedger(finished=True))
+    again = desk.attempt(request)
 
-    assert outcome.state == "finished_before"
-    assert source.asked == store.harvests == []
+    assert (again.state, again.stored) == ("finished_before", None)
+    assert desk.source.requests == asked
 
 
 def test_a_busy_series_is_left_alone():
-    source = FakeSource(CANDLES)
+    desk = a_desk()
+    with desk.ledger.attempt(desk.task()), pytest.raises(Busy):
+        desk.run()
 
-    with pytest.raises(Busy):
-        run(source, FakeLedger(busy=True))
-
-    assert source.asked == []
+    assert desk.source.requests == 0
 
 
 def test_a_page_that_fails_stores_nothing():
-    source = FakeSource(CANDLES, fails_on_page=2)
-    source.error = KiwoomUnavailable("down")
-    ledger, store = FakeLedger(), FakeStore()
+    desk = a_desk(page_2=1)
 
-    with pytest.raises(KiwoomUnavailable):
-        collect(a_request(start=day("2026-10-01")), source, ledger, store, lambda: NOW)
+    fail(desk, desk.task(start=START))
 
-    assert store.harvests == []
-    assert ledger.errors == [source.error]
+    assert desk.stored() == []
+    assert desk.memory.store.collected == []
 
 
-def test_nothing_where_candles_were_due_is_a_failure():
-    with pytest.raises(NoCandles, match=r"no 1d candles of 005930, which is listed"):
-        run(FakeSource(blank=True))
+def test_an_attempt_goes_on_after_the_pages_of_the_one_before():
+    desk = a_desk(page_4=1)
+    request = desk.task(start=START)
+
+    assert fail(desk, request) == [1, 2, 3, 4]
+    assert succeed(desk, request, timedelta(minutes=9, seconds=59)) == [4, 5, 6, 7]
+    assert desk.stored() == CANDLES
 
 
-def test_an_empty_page_is_a_failure_that_may_pass():
-    class Empty(FakeSource):
-        def pages(self, *_, **__):
-            yield FakePage(last=True)
+def test_requests_of_all_attempts_are_counted():
+    desk = a_desk(page_4=1)
+    request = desk.task(start=START)
+    fail(desk, request)
 
-    with pytest.raises(KiwoomUnavailable, match="without a single candle"):
-        run(Empty())
-
-
-def test_a_delisted_stock_has_no_data_and_is_not_asked_again():
-    ledger = FakeLedger(listed=False)
-
-    outcome, store = run(FakeSource(blank=True), ledger)
-
-    ended = store.harvests[0].series
-    assert (outcome.state, outcome.requests) == ("no_data", 1)
-    assert ended.ended
-
-    source = FakeSource(blank=True)
-    outcome, _ = run(source, FakeLedger(ended, listed=False))
-
-    assert (outcome.state, outcome.requests) == ("no_data", 0)
-    assert source.asked == []
+    assert desk.attempt(request).requests == 4 + 4
 
 
-@pytest.mark.parametrize("listed", [True, False])
-def test_a_code_that_the_broker_forgot_is_an_error_unless_it_is_delisted(listed):
-    source = FakeSource(CANDLES, fails_on_page=1)
-    source.error = UnknownStock("1902")
+def test_pages_that_have_grown_old_are_dropped_as_a_whole():
+    desk = a_desk(page_4=1)
+    request = desk.task(start=START)
+    fail(desk, request)
 
-    if listed:
-        with pytest.raises(UnknownStock):
-            run(source)
-    else:
-        outcome, _ = run(source, FakeLedger(listed=False))
-        assert (outcome.state, outcome.requests) == ("no_data", 1)
+    assert succeed(desk, request, CHAIN_LIFE) == ALL_PAGES
+    assert desk.stored() == CANDLES
 
 
-def test_an_earlier_start_reads_only_what_is_missing():
-    series = Series(
-        covered_from=day("2026-11-10"),
-        settled_through=day("2026-11-20"),
-        oldest=day("2026-11-10"),
-    )
-    source = FakeSource(CANDLES)
+def test_pages_of_two_attempts_are_never_put_together_with_a_hole():
+    """The second attempt reads the first pages anew, the third goes on after them."""
+    desk = a_desk(page_4=1, page_6=1)
+    request = desk.task(start=START)
 
-    _, store = run(
-        source,
-        FakeLedger(series),
-        now=kst("2026-11-20 21:00"),
-        mode=Mode.BACKFILL,
-        start=day("2026-11-05"),
-    )
-
-    (asked,) = source.asked
-    assert asked == day("2026-11-10")
-    dates = [str(c.opened_at.date()) for c in store.harvests[0].candles]
-    assert dates == ["2026-11-05", "2026-11-06", "2026-11-09", "2026-11-10"]
+    assert fail(desk, request) == [1, 2, 3, 4]
+    assert fail(desk, request, timedelta(minutes=11)) == [1, 2, 3, 4, 5, 6]
+    assert succeed(desk, request, timedelta(minutes=12)) == [6, 7]
+    assert desk.stored() == CANDLES
 
 
-def test_the_retention_of_minutes_may_have_passed_what_we_have():
-    series = Series(
-        covered_from=day("2025-12-01"),
-        settled_through=day("2026-11-20"),
-        oldest=day("2025-12-01"),
-    )
+def test_a_chain_ages_from_its_first_page_on():
+    """However much later its last page was read: the newest candles are as old."""
+    desk = a_desk(page_4=1, page_6=1)
+    request = desk.task(start=START)
+    fail(desk, request)
+    fail(desk, request, timedelta(minutes=9))
 
-    outcome, store = run(
-        FakeSource(blank=True),
-        FakeLedger(series),
-        now=kst("2026-11-20 21:00"),
-        timeframe="60m",
-        mode=Mode.BACKFILL,
-        start=day("2025-11-24"),
-    )
-
-    assert outcome.state == "done"
-    assert store.harvests[0].series.history_exhausted
+    assert succeed(desk, request, timedelta(minutes=11)) == ALL_PAGES
 
 
-def test_candles_come_out_in_order_and_once():
-    doubled = [*CANDLES, a_candle("2026-11-19", close=70_600)]
-    _, store = run(FakeSource(doubled, page_size=2), start=day("2026-11-16"))
+def test_a_refusal_leaves_no_pages():
+    desk = a_desk()
+    desk.source.odd = {4: [KiwoomRejected("ka10081", "1511", "base_dt")]}
+    request = desk.task(start=START)
+    fail(desk, request, error=KiwoomRejected)
 
-    instants = [candle.opened_at for candle in store.harvests[0].candles]
-    assert instants == sorted(set(instants))
-
-
-def test_the_series_is_kept_while_requests_wait():
-    ledger = FakeLedger()
-
-    outcome, _ = run(FakeSource(CANDLES), ledger, start=day("2026-11-02"))
-
-    assert ledger.kept == outcome.requests == 5
+    assert succeed(desk, request) == ALL_PAGES
 
 
-def test_candles_of_another_timeframe_do_not_get_in():
-    weeks = [a_candle("2026-11-16", timeframe=Timeframe.WEEK_1)]
+def test_every_request_renews_the_lease():
+    desk = a_desk()
 
-    with pytest.raises(NoCandles):
-        run(FakeSource(weeks))
+    result = desk.run(start="2026-10-01")
 
-
-def split(candles, before, ratio):
-    """The broker's candles after an action: what is before it is on the new basis."""
-    return [
-        replace(
-            candle,
-            open=round(candle.open * ratio),
-            high=round(candle.high * ratio),
-            low=round(candle.low * ratio),
-            close=round(candle.close * ratio),
-        )
-        if candle.opened_at < kst(before)
-        else candle
-        for candle in candles
-    ]
+    assert desk.ledger.renewed == result.requests == 7
 
 
-COVERED = Series(
-    covered_from=day("2026-10-01"),
-    settled_through=day("2026-11-18"),
-    joint=day("2026-11-18"),
-    oldest=day("2026-10-01"),
-)
+def test_a_message_is_given_back_when_its_time_is_up_and_goes_on_later():
+    desk = a_desk()
+    request = desk.task(start=START)
+
+    def slow():
+        desk.now += timedelta(minutes=2)
+        return desk.now
+
+    with pytest.raises(Busy, match="its next delivery goes on here"):
+        collect(request, desk.source, desk.ledger, desk.memory.store, slow)
+
+    read = desk.source.requests
+    assert 0 < read <= BUDGET / timedelta(minutes=2)
+    assert desk.memory.task(request).attempts == 0
+    assert succeed(desk, request, timedelta(minutes=9)) == ALL_PAGES[read:]
+    assert desk.stored() == CANDLES
 
 
-def test_a_split_between_two_runs_rebuilds_the_whole_series():
-    source = FakeSource(split(CANDLES, "2026-11-19", 0.2), page_size=10)
+def test_a_repair_asks_for_what_is_missing_only():
+    desk = a_desk()
+    desk.run(start="2026-10-01")
+    desk.loses("2026-11-02")
 
-    outcome, store = run(source, FakeLedger(COVERED), known=CANDLES)
+    result = desk.run(mode=Mode.REPAIR)
 
-    harvest = store.harvests[0]
-    assert len(harvest.candles) == len(CANDLES)
-    assert harvest.candles[0].close == 14_100
-    assert outcome.ratio == harvest.rebase.ratio == pytest.approx(0.2)
-    assert (harvest.rebase.after, harvest.rebase.effective_by) == (
-        day("2026-11-18"),
-        day("2026-11-20"),
-    )
-    assert harvest.series.settled_through == day("2026-11-19")
-
-
-def test_a_rebuild_goes_on_where_the_joint_was_found():
-    """The pages that showed the new basis are not asked for again."""
-    source = FakeSource(split(CANDLES, "2026-11-19", 0.2), page_size=10)
-
-    outcome, _ = run(source, FakeLedger(COVERED), known=CANDLES)
-
-    assert len(source.asked) == 1
-    assert outcome.requests == len(range(0, len(CANDLES), 10))
-
-
-def test_a_split_that_happened_inside_the_covered_range_is_met_by_a_backfill():
-    """Asked for by its own day, the joint stands on a basis that is long gone."""
-
-    class Relative(FakeSource):
-        def pages(self, stock_code, timeframe, *, anchor, calendar, meter, cursor=None):
-            now = anchor >= day("2026-11-10")
-            self.candles = sorted(
-                split(CANDLES, "2026-11-10", 0.2) if now else CANDLES,
-                key=lambda candle: candle.opened_at,
-                reverse=True,
-            )
-            yield from super().pages(
-                stock_code, timeframe, anchor=anchor, calendar=calendar, meter=meter
-            )
-
-    ours = split(CANDLES, "2026-11-10", 0.2)
-    covered = replace(
-        COVERED, covered_from=day("2026-11-02"), oldest=day("2026-11-02"),
-        settled_through=day("2026-11-20"), joint=day("2026-11-20"),
-    )  # fmt: skip
-
-    outcome, store = run(
-        Relative(page_size=5),
-        FakeLedger(covered),
-        now=kst("2026-11-20 21:00"),
-        known=ours,
-        mode=Mode.BACKFILL,
-        start=day("2026-10-12"),
-    )
-
-    harvest = store.harvests[0]
-    assert {c.close for c in harvest.candles if c.opened_at < kst("2026-11-10")} == {
-        14_100
-    }
-    assert harvest.rebase is None
-    assert outcome.state == "done"
-    assert harvest.series.covered_from == day("2026-10-12")
-
-
-def test_a_revision_is_no_split():
-    revised = [
-        replace(candle, close=70_900)
-        if candle.opened_at == kst("2026-11-18")
-        else candle
-        for candle in CANDLES
-    ]
-
-    outcome, store = run(FakeSource(revised), FakeLedger(COVERED), known=CANDLES)
-
-    assert outcome.ratio is None
-    assert len(store.harvests[0].candles) == 3
-
-
-def test_a_rebuild_looks_at_the_joint_although_nothing_is_new():
-    settled = replace(
-        COVERED, settled_through=day("2026-11-20"), joint=day("2026-11-20")
-    )
-    evening = kst("2026-11-20 21:00")
-    moved = FakeSource(split(CANDLES, "2026-11-21", 0.5), page_size=50)
-    same = FakeSource(CANDLES, page_size=50)
-
-    outcome, _ = run(
-        moved, FakeLedger(settled), now=evening, known=CANDLES, mode=Mode.REBUILD
-    )
-    again, _ = run(
-        same, FakeLedger(settled), now=evening, known=CANDLES, mode=Mode.REBUILD
-    )
-
-    assert (outcome.ratio, outcome.requests) == (0.5, 1)
-    assert (again.ratio, again.requests) == (None, 1)
+    assert result.stored.counts.inserted == 1
+    assert desk.stored() == CANDLES

@@ -37,6 +37,8 @@ class FakeRuns:
         self.history = []
         self.left = {}
         self.successor = None
+        self.unsettled = False
+        self.looked_at = []
 
     def open_run(self, run):
         self.history.append("opened")
@@ -50,6 +52,10 @@ class FakeRuns:
 
     def unpublished_runs(self):
         return self.left
+
+    def is_unsettled(self, stock_codes, due):
+        self.looked_at.append((list(stock_codes), due))
+        return self.unsettled
 
     def stale_series(self, due):
         self.due = due
@@ -78,18 +84,18 @@ def run(trigger, runs=None, stocks=None, topic=None, now=NOW):
     message = TriggerMessage(
         run_id="run-1", message_id="42", data=data, published_at=PUBLISHED
     )
-    outcome = dispatch(message, stocks or FakeStocks(), runs, topic, CALENDAR, now)
-    return outcome, [CollectRequest.from_bytes(data) for data in topic.messages], runs
+    result = dispatch(message, stocks or FakeStocks(), runs, topic, CALENDAR, now)
+    return result, [CollectRequest.from_bytes(data) for data in topic.messages], runs
 
 
 def test_a_tick_asks_for_every_target_once():
-    outcome, requests, _ = run({"timeframe": "5m"})
+    result, requests, _ = run({"timeframe": "5m"})
 
     assert [(r.stock_code, r.timeframe.value) for r in requests] == [
         ("000660", "5m"),
         ("005930", "5m"),
     ]
-    assert outcome.published == 2
+    assert result.published == 2
     assert {r.run_id for r in requests} == {"run-1"}
 
 
@@ -109,9 +115,9 @@ def test_a_redelivered_trigger_publishes_nothing():
     runs = FakeRuns()
     run({"timeframe": "5m"}, runs)
 
-    outcome, requests, _ = run({"timeframe": "5m"}, runs)
+    result, requests, _ = run({"timeframe": "5m"}, runs)
 
-    assert (outcome.published, requests) == (0, [])
+    assert (result.published, requests) == (0, [])
 
 
 def test_a_crash_before_publishing_is_made_good_by_the_redelivery():
@@ -119,9 +125,9 @@ def test_a_crash_before_publishing_is_made_good_by_the_redelivery():
     with pytest.raises(PublishFailed):
         run({"timeframe": "5m"}, runs, topic=Topic(runs, broken=True))
 
-    outcome, _, _ = run({"timeframe": "5m"}, runs)
+    result, _, _ = run({"timeframe": "5m"}, runs)
 
-    assert outcome.published == 2
+    assert result.published == 2
 
 
 def test_a_run_that_was_left_behind_is_sent_out_with_the_next():
@@ -186,11 +192,42 @@ def test_no_targets_is_an_error_and_not_an_empty_run():
     "now", ["2026-11-21 10:00", "2026-10-09 10:00", "2026-11-20 08:59"]
 )
 def test_a_tick_without_a_session_asks_for_nothing_and_is_written_down(now):
-    outcome, requests, runs = run({"timeframe": "5m"}, now=kst(now))
+    result, requests, runs = run({"timeframe": "5m"}, now=kst(now))
 
-    assert outcome.no_session
+    assert result.no_session
     assert requests == []
     assert runs.runs == {"run-1": []}
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "week"),
+    [
+        # Saturday, a holiday, and a Friday before it opens.
+        ("2026-11-21 08:00", "2026-11-20", "2026-11-20"),
+        ("2026-10-09 08:00", "2026-10-08", "2026-10-08"),
+        ("2026-11-20 08:00", "2026-11-19", "2026-11-13"),
+    ],
+)
+def test_a_morning_tick_settles_the_session_before_whatever_day_it_is(now, day, week):
+    runs = FakeRuns()
+    runs.unsettled = True
+
+    result, requests, _ = run({"timeframes": ["1d", "1w"]}, runs, now=kst(now))
+
+    assert not result.no_session
+    assert len(requests) == 4
+    ((codes, due),) = runs.looked_at
+    assert codes == ["000660", "005930"]
+    assert {timeframe: str(date) for timeframe, date in due.items()} == {
+        "1d": day,
+        "1w": week,
+    }
+
+
+def test_during_a_session_nothing_is_looked_up():
+    _, _, runs = run({"timeframe": "5m"})
+
+    assert runs.looked_at == []
 
 
 @pytest.mark.parametrize(
@@ -198,9 +235,9 @@ def test_a_tick_without_a_session_asks_for_nothing_and_is_written_down(now):
     [{"force": True}, {"period": "30d"}, {"mode": "backfill"}, {"start": "2026-01-02"}],
 )
 def test_history_and_force_need_no_session(more):
-    outcome, requests, _ = run({"timeframe": "5m"} | more, now=kst("2026-11-21 10:00"))
+    result, requests, _ = run({"timeframe": "5m"} | more, now=kst("2026-11-21 10:00"))
 
-    assert not outcome.no_session
+    assert not result.no_session
     assert len(requests) == 2
 
 
@@ -212,9 +249,9 @@ def test_a_tick_that_comes_after_its_successor_asks_for_nothing():
     runs = FakeRuns()
     runs.successor = "run-9"
 
-    outcome, requests, _ = run({"timeframe": "5m"}, runs)
+    result, requests, _ = run({"timeframe": "5m"}, runs)
 
-    assert (outcome.superseded_by, outcome.published, requests) == ("run-9", 0, [])
+    assert (result.superseded_by, result.published, requests) == ("run-9", 0, [])
     assert runs.opened.tick_of == PUBLISHED
 
 
@@ -235,15 +272,16 @@ def test_what_an_operator_asks_for_is_never_superseded(trigger):
 @pytest.mark.parametrize(
     ("now", "day", "week"),
     [
-        # Friday morning: Thursday's evening is too short ago to be missed.
+        # Thursday settles on Friday morning; in the evening it is missed.
         ("2026-11-20 10:30", "2026-11-18", "2026-11-13"),
-        ("2026-11-20 14:31", "2026-11-19", "2026-11-13"),
+        ("2026-11-20 17:59", "2026-11-18", "2026-11-13"),
+        ("2026-11-20 18:00", "2026-11-19", "2026-11-13"),
         ("2026-11-23 09:05", "2026-11-20", "2026-11-20"),
     ],
 )
-def test_a_tick_tells_how_many_series_nobody_has_settled(now, day, week):
-    outcome, _, runs = run({"timeframe": "5m"}, now=kst(now))
+def test_a_tick_tells_how_many_series_are_stale(now, day, week):
+    result, _, runs = run({"timeframe": "5m"}, now=kst(now))
 
-    assert outcome.stale_series == {"1d": 3}
+    assert result.stale_series == {"1d": 3}
     assert runs.due[Timeframe.MINUTE_5].isoformat() == day
     assert runs.due[Timeframe.WEEK_1].isoformat() == week
