@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from shared.candles import Timeframe
+from shared.database.engine import transaction
+from shared.database.run_ledger import RunLedger, add_tasks, run_id_of
+from shared.messages import CollectRequest
+from shared.runs import NewRun
+from tests.support.builders import a_request, kst
+
+NOW = kst("2026-11-20 10:30")
+
+
+@pytest.fixture
+def ledger(engine):
+    return RunLedger(engine)
+
+
+@pytest.fixture
+def query(engine):
+    def query(statement):
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+    return query
+
+
+def opened(ledger, *requests, run_id="run-1"):
+    run = a_run(run_id=run_id, requests=requests)
+    return ledger.open_run(run).messages
+
+
+def a_run(**fields):
+    values = {"run_id": "run-1", "message_id": "42", "trigger": b'{"timeframe":"1d"}'}
+    values |= {"requests": [a_request()], "requested_at": NOW}
+    return NewRun(**values | fields)
+
+
+def test_a_run_is_the_same_however_often_its_message_comes():
+    assert run_id_of("42") == run_id_of("42")
+    assert run_id_of("42") != run_id_of("43")
+    assert run_id_of("42", "one emulator") != run_id_of("42", "another")
+
+
+def test_a_run_is_written_with_its_tasks(ledger, query):
+    requests = [a_request(), a_request("1w")]
+
+    messages = opened(ledger, *requests)
+
+    assert len(messages) == 2
+    assert query("SELECT state, tasks, done FROM run_states") == [("running", 2, 0)]
+
+
+def test_a_run_that_was_not_published_can_be_published_again(ledger):
+    first = opened(ledger, a_request())
+
+    again = opened(ledger, a_request(stock_code="000660"))
+
+    assert again == first
+
+
+def test_a_published_run_is_not_published_again(ledger, query):
+    opened(ledger, a_request())
+    ledger.mark_published("run-1")
+
+    assert opened(ledger, a_request()) == []
+    assert query("SELECT published_at IS NOT NULL FROM runs") == [(True,)]
+
+
+def test_of_the_ticks_of_an_outage_the_first_to_arrive_does_all_the_work(ledger, query):
+    """However they arrive: a run that begins now reads the market as it is now."""
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    order = [3, 0, 4, 1, 2]
+
+    results = [
+        ledger.open_run(
+            a_run(
+                run_id=f"run-{n}",
+                requests=[a_request(run_id=f"run-{n}")],
+                tick_of=an_hour_ago + timedelta(minutes=5 * n),
+            )
+        )
+        for n in order
+    ]
+
+    assert [len(result.messages) for result in results] == [1, 0, 0, 0, 0]
+    assert {result.superseded_by for result in results[1:]} == {"run-3"}
+    assert query("SELECT state, count(*) FROM run_states GROUP BY 1 ORDER BY 1") == [
+        ("running", 1),
+        ("superseded", 4),
+    ]
+    assert ledger.unpublished_runs() == {}
+
+
+def test_ticks_that_arrive_together_make_one_run(ledger, query):
+    tick_of = datetime.now(UTC)
+
+    def deliver(n):
+        requests = [a_request(run_id=f"run-{n}")]
+        run = a_run(run_id=f"run-{n}", requests=requests, tick_of=tick_of)
+        return ledger.open_run(run)
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(deliver, range(8)))
+
+    assert sorted(len(result.messages) for result in results) == [0] * 7 + [1]
+
+
+def test_a_redelivered_tick_is_not_superseded_by_itself(ledger):
+    run = a_run(tick_of=datetime.now(UTC) - timedelta(minutes=1))
+    first = ledger.open_run(run)
+
+    assert ledger.open_run(run) == first
+    assert len(first.messages) == 1
+
+
+def test_the_next_tick_makes_a_run_of_its_own(ledger):
+    ledger.open_run(a_run(tick_of=datetime.now(UTC)))
+
+    second = ledger.open_run(
+        a_run(
+            run_id="run-2",
+            requests=[a_request(run_id="run-2")],
+            tick_of=datetime.now(UTC) + timedelta(seconds=1),
+        )
+    )
+
+    assert len(second.messages) == 1
+
+
+def test_series_of_targets_that_are_stale_are_counted(
+    ledger, query, engine, reference_data
+):
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
+                " VALUES ('005930', '1d', '2026-01-01', '2026-11-18'),"
+                " ('000660', '1d', '2026-01-01', NULL),"
+                " ('035420', '1d', '2026-01-01', '2026-11-19'),"
+                " ('035720', '1d', NULL, NULL),"
+                " ('091990', '1d', '2026-01-01', '2023-12-28'),"
+                " ('005930', '1w', '2026-01-01', '2026-11-13'),"
+                " ('005930', '5m', '2026-01-01', '2026-11-18')"
+            )
+        )
+
+    due = {
+        Timeframe.DAY_1: date(2026, 11, 19),
+        Timeframe.WEEK_1: date(2026, 11, 13),
+        Timeframe.MINUTE_5: date(2026, 11, 19),
+    }
+    assert ledger.stale_series(due) == {"1d": 2, "5m": 1}
+
+
+DUE = {Timeframe.DAY_1: date(2026, 11, 20), Timeframe.WEEK_1: date(2026, 11, 20)}
+
+
+@pytest.mark.parametrize(
+    ("settled_through", "collected_at", "ended", "unsettled"),
+    [
+        ("2026-11-20", "2026-11-21 08:00", False, False),
+        ("2026-11-19", "2026-11-20 21:00", False, True),
+        # Read since, and still not settled: a halted stock has nothing new.
+        ("2026-11-19", "2026-11-21 08:00", False, False),
+        (None, "2026-11-20 21:00", False, True),
+        ("2026-11-19", "2026-11-20 21:00", True, False),
+    ],
+)
+def test_a_series_is_unsettled_until_it_was_read_after_its_last_session(
+    ledger, engine, settled_through, collected_at, ended, unsettled
+):
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO series (stock_code, timeframe, covered_from,"
+                " settled_through, collected_at, ended) VALUES ('005930', '1d',"
+                " '2026-01-01', :settled_through, :collected_at, :ended)"
+            ),
+            {
+                "settled_through": settled_through,
+                "collected_at": kst(collected_at),
+                "ended": ended,
+            },
+        )
+
+    due = {Timeframe.DAY_1: DUE[Timeframe.DAY_1]}
+    assert ledger.is_unsettled(["005930"], due) is unsettled
+
+
+def test_a_series_that_was_never_read_is_unsettled(ledger):
+    assert ledger.is_unsettled(["005930"], DUE)
+    assert not ledger.is_unsettled([], DUE)
+
+
+def test_tasks_are_added_to_a_run_that_is_there(ledger, engine, query):
+    """Two timeframes find one action, at different times."""
+
+    def added(*timeframes):
+        requests = [a_request(timeframe, run_id="run-9") for timeframe in timeframes]
+        with transaction(engine) as connection:
+            messages = add_tasks(connection, a_run(run_id="run-9", requests=requests))
+        return [CollectRequest.from_bytes(m).timeframe.value for m in messages]
+
+    assert added("1d", "1w") == ["1d", "1w"]
+    ledger.mark_published("run-9")
+    assert added("1d", "1w") == []
+    assert query("SELECT published_at IS NULL FROM runs") == [(False,)]
+    # Published anew as a whole; what is finished ignores its second message.
+    assert added("1d", "5m") == ["1d", "1w", "5m"]
+    assert query("SELECT published_at IS NULL FROM runs") == [(True,)]
