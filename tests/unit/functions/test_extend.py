@@ -228,6 +228,14 @@ def test_one_session_in_common_proves_nothing_so_a_page_more_is_read():
     assert desk.asks(now="2026-11-20 10:30") == [1, 2]
 
 
+def test_the_candle_that_forms_today_proves_nothing():
+    desk = loaded(2)
+    desk.run(now="2026-11-20 10:30")
+
+    # Yesterday is one session; today would be the second.
+    assert desk.asks(now="2026-11-20 11:00") == [1, 2]
+
+
 def test_where_nothing_is_in_common_pages_are_read_until_something_is():
     """A page of ours was served without the rows that we have."""
     desk = loaded(5)
@@ -240,10 +248,13 @@ def test_nothing_in_common_and_nothing_that_tells_writes_nothing():
     desk = loaded()
     before = desk.stored()
     desk.source.candles = between(CANDLES, "2026-11-19")
+    asked = desk.source.requests
 
     with pytest.raises(PriceBasisUnproven, match="publish a rebuild"):
         desk.run(now="2026-11-20 10:30")
 
+    # Other days cannot tell about days: they are not requested.
+    assert desk.source.requests == asked + 1
     assert desk.stored() == before
     assert desk.series().settled_through == day("2026-11-17")
 
@@ -628,9 +639,12 @@ def test_a_slot_that_has_not_settled_is_not_absent():
     desk.run(start="2026-11-09")
     assert desk.absent() == [kst("2026-11-19")]
 
-    hours = loaded(300, timeframe="60m", start="2026-11-16")
-    hours.source.odd = {1: stale(kst("2026-11-18 14:00"))}
+    traded = [c for c in HOURS if c.opened_at != kst("2026-11-18 13:00")]
+    hours = loaded(300, timeframe="60m", candles=traded)
     assert hours.absent("60m") == []
+
+    hours.run("60m", now="2026-11-19 08:00")
+    assert hours.absent("60m") == [kst("2026-11-18 13:00")]
 
 
 def test_a_row_that_stays_spoilt_is_missing_and_not_absent():
@@ -684,10 +698,12 @@ def test_a_task_answers_for_no_day_after_its_end():
 
 
 def test_days_before_the_stock_existed_are_not_missing():
-    desk = Desk(CANDLES, now="2026-11-18 21:00")
+    """Although its last page is full, which proves no end of history."""
+    desk = Desk(CANDLES, len(CANDLES) - 2, now="2026-11-18 21:00")
     desk.ledger.known_from = day("2026-10-01")
 
     assert desk.run(start="2026-01-02").state == "done"
+    assert desk.series().end_seen_on is None
 
 
 # Verify and force

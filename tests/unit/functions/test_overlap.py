@@ -173,6 +173,39 @@ def test_a_ratio_that_rounding_hides_in_every_price_cannot_be_told():
     assert basis.verdict is Verdict.SAME
 
 
+def test_a_ratio_that_rounding_hides_in_every_price_is_told_by_the_volumes():
+    ours = days(300, level=40, swing=0.1)
+
+    basis = judge(ours, [moved(candle, 1.005) for candle in ours])
+
+    assert basis.verdict is Verdict.MOVED
+    assert float(basis.ratio) == pytest.approx(1.005, rel=1e-4)
+
+
+def test_a_day_that_the_broker_left_on_the_old_basis_cannot_veto_a_move():
+    ours = days(100)
+    theirs = [moved(candle, 0.2) for candle in ours]
+    theirs[40] = ours[40]
+
+    basis = judge(ours, theirs)
+
+    assert basis.verdict is Verdict.MOVED
+    assert basis.outliers == {ours[40].opened_at}
+
+
+def test_days_here_and_there_are_no_majority():
+    ours = days(100)
+    theirs = [
+        moved(candle, 0.2) if number in {0, 1, 50, 60, 70, 80} else candle
+        for number, candle in enumerate(ours)
+    ]
+
+    basis = judge(ours, theirs)
+
+    assert basis.verdict is Verdict.REVISED
+    assert len(basis.outliers) == 6
+
+
 def test_days_that_were_read_after_the_action_are_no_contradiction():
     ours = days(100)
     ours[97:] = [moved(candle, 0.2) for candle in ours[97:]]

@@ -12,7 +12,7 @@ from shared.series import Series
 from shared.sessions import kst_date
 from tests.support.builders import day, kst
 from tests.support.collecting import Desk, market
-from tests.support.fake_series import blank, scaled, spoilt, without
+from tests.support.fake_series import blank, scaled, spoilt
 
 CANDLES = market()
 # From 2026-10-01 to the 18th: settled is all to the 17th.
@@ -216,15 +216,16 @@ def test_absences_are_believed_unless_force_asks():
 
 
 def test_force_forgets_absences_that_no_page_proves_any_more():
-    """At the edge of a page a slot is not proven, so it is open again."""
-    desk = loaded(5)
-    desk.loses("2026-10-23", "2026-10-19")
-    desk.memory.absent["005930", "1d"] |= {kst("2026-10-23"), kst("2026-10-16")}
-    desk.source.odd = {1: without("2026-10-16")}
+    """There is a row after all, but it cannot be read."""
+    desk = loaded()
+    desk.loses("2026-10-23")
+    desk.memory.absent["005930", "1d"].add(kst("2026-10-23"))
+    desk.source.odd = {1: spoilt(kst("2026-10-23"))}
 
-    repair(desk, force=True)
+    result = repair(desk, force=True)
 
-    assert kst("2026-10-23") not in desk.absent()
+    assert desk.absent() == []
+    assert result.stored.missing == (kst("2026-10-23"),)
 
 
 def test_days_before_a_seen_end_of_history_are_not_missing():
