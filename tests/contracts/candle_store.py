@@ -171,6 +171,18 @@ class CandleStoreContract:
 
         assert self.known(data) == {slot}
 
+    def test_the_days_of_a_stock_tell_whether_it_has_traded(self, data):
+        def has_traded(since):
+            with self.begin(data, "5m") as attempt:
+                return data.store.has_traded_since(attempt, day(since))
+
+        assert has_traded("2026-11-16") is None
+
+        self.run(data, [WEEK[0], *(replace(halted, volume=0) for halted in WEEK[1:])])
+
+        assert has_traded("2026-11-16") is True
+        assert has_traded("2026-11-17") is False
+
     def test_a_task_is_done_if_all_it_answers_for_is_there_or_explained(self, data):
         expected = tuple(candle.opened_at for candle in WEEK[:3])
 

@@ -19,7 +19,7 @@ from tests.contracts.candle_store import NOW, CandleStoreContract
 from tests.contracts.task_ledger import TaskLedgerContract
 from tests.contracts.token_vault import TokenVaultContract
 from tests.support.builders import CALENDAR
-from tests.world import World
+from tests.support.harness import PipelineHarness
 
 
 class SimulatedBroker:
@@ -42,7 +42,7 @@ class SimulatedBroker:
 class TestKiwoomCandles(CandleSourceContract):
     @pytest.fixture
     def broker(self, engine):
-        return SimulatedBroker(World(engine, "2026-11-20 21:00"))
+        return SimulatedBroker(PipelineHarness(engine, "2026-11-20 21:00"))
 
 
 class Database:

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from infra.local.broker.faults import Fault, Kind
 from shared.errors import KiwoomUnavailable
-from tests.world import World
+from tests.support.harness import PipelineHarness
 
 # Eight pages of 900 candles.
 START = "2026-09-01"
@@ -15,7 +15,7 @@ START = "2026-09-01"
 
 @pytest.fixture
 def world(engine):
-    return World(engine, "2026-11-20 21:00")
+    return PipelineHarness(engine, "2026-11-20 21:00")
 
 
 def at(world, time):
@@ -33,7 +33,7 @@ def fail(world, message, page):
     world.broker.faults = [Fault(kind=Kind.SERVER_ERROR, page=page)]
     with pytest.raises(KiwoomUnavailable):
         world.deliver(message)
-    world.broker.faults = []
+    world.recovers()
 
 
 def succeed(world, message):
@@ -97,7 +97,7 @@ def test_pages_come_back_as_they_were_read(world):
     world.broker.faults = [corrupt, Fault(kind=Kind.SERVER_ERROR, page=3)]
     with pytest.raises(KiwoomUnavailable):
         world.deliver(message)
-    world.broker.faults = []
+    world.recovers()
 
     assert world.deliver(message).state == "incomplete"
     ((reason, missing),) = world.query(

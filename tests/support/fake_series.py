@@ -344,6 +344,12 @@ class FakeStore:
             at for at in absent if at in period
         }
 
+    def has_traded_since(self, attempt, day):
+        days = self.memory.candles[attempt.request.stock_code, Timeframe.DAY_1.value]
+        if not days:
+            return None
+        return any(c.volume > 0 and at >= midnight(day) for at, c in days.items())
+
     def store(self, attempt, collected):
         memory, request = self.memory, attempt.request
         key = _key(request)

@@ -800,6 +800,45 @@ def test_a_delisted_stock_has_no_data_and_is_not_requested_again():
     assert desk.run().state == "no_data"
 
 
+def minutes_of_a_stock_that(*volumes):
+    """Hours are blank; there are days with these volumes, if any."""
+    days = [
+        replace(candle, volume=volume)
+        for candle, volume in zip(CANDLES, volumes, strict=False)
+    ]
+    desk = Desk(days, now="2026-10-07 21:00")
+    if days:
+        desk.run(start="2026-10-01")
+    return desk
+
+
+def test_a_listed_stock_that_has_not_traded_for_a_year_has_no_minutes():
+    desk = minutes_of_a_stock_that(0, 0, 0)
+
+    first, again = desk.run("60m"), desk.run("60m")
+
+    assert (first.state, again.state) == ("no_data", "no_data")
+    assert (first.first_without_trades, again.first_without_trades) == (True, False)
+    assert not desk.series("60m").ended
+
+
+def test_minutes_of_a_stock_that_has_traded_must_be_there():
+    with pytest.raises(KiwoomUnavailable, match="although it traded"):
+        minutes_of_a_stock_that(0, 1_000, 0).run("60m")
+
+
+def test_minutes_of_a_stock_without_days_are_due():
+    with pytest.raises(NoCandles):
+        minutes_of_a_stock_that().run("60m")
+
+
+def test_a_halted_stock_without_days_may_have_no_minutes():
+    desk = minutes_of_a_stock_that()
+    desk.ledger.halted = True
+
+    assert desk.run("60m").state == "no_data"
+
+
 def test_a_delisted_stock_keeps_its_candles():
     desk = loaded()
     desk.ledger.listed = False

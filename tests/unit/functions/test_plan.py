@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from functions.collector.plan import Span, asked_from, is_contradicted, plan
+from shared.errors import BeyondRetention
 from shared.modes import Mode
 from shared.series import Attempt, Series
 from tests.support.builders import CALENDAR, a_request, day, kst
@@ -202,6 +203,22 @@ def test_minutes_that_the_broker_no_longer_keeps_are_not_requested():
 
     assert made("60m", old, **wanted) is None
     assert made("1d", old, **wanted).older is not None
+
+
+@pytest.mark.parametrize("mode", [Mode.BACKFILL, Mode.VERIFY, Mode.INCREMENTAL])
+def test_a_range_of_minutes_that_are_lost_is_refused(mode):
+    lost = {"start": day("2024-01-02"), "end": day("2025-11-25"), "mode": mode}
+
+    for series in (Series(), COVERED):
+        with pytest.raises(BeyondRetention, match="days or weeks instead"):
+            made("5m", series, **lost)
+
+
+def test_a_range_of_minutes_at_the_edge_of_retention_is_read():
+    edge = {"start": day("2024-01-02"), "mode": Mode.BACKFILL}
+
+    assert made("5m", Series(), end=day("2025-11-26"), **edge)
+    assert made("1d", Series(), end=day("2025-11-25"), **edge)
 
 
 # The end of history
