@@ -400,6 +400,31 @@ def test_a_known_move_that_a_reading_has_worked_in_already_is_not_applied_again(
     assert desk.stored("60m") == before
 
 
+def test_a_known_move_is_not_applied_to_a_series_that_was_loaded_after_it():
+    """Its candles from before the action stand on its basis, those still served show."""
+    desk = Desk(HOURS, 300, actions=[(KNOWN.effective_by, SPLIT)])
+    desk.run("60m", start="2026-10-08", now="2026-11-16 21:00")
+    before = desk.stored("60m")
+    desk.source.candles = between(HOURS, "2026-11-02")
+
+    result = desk.run("60m", now="2026-11-16 21:30", mode=Mode.REBUILD, move=KNOWN)
+
+    assert result.move is None
+    assert desk.stored("60m") == before
+
+
+def test_a_known_move_is_not_applied_to_candles_from_after_it():
+    """Its message may come late, and the broker may serve none from before it."""
+    desk = Desk(HOURS, 300, actions=[(KNOWN.effective_by, SPLIT)])
+    desk.run("60m", start="2026-11-13", now="2026-11-17 21:00")
+    before = desk.stored("60m")
+    desk.source.candles = between(HOURS, "2026-11-16")
+
+    desk.run("60m", now="2026-11-17 21:30", mode=Mode.REBUILD, move=KNOWN)
+
+    assert desk.stored("60m") == before
+
+
 def test_a_rebuild_reads_the_whole_series_although_nothing_is_new():
     desk = loaded(10)
     desk.run(now="2026-11-19 08:00")
@@ -820,6 +845,17 @@ def test_a_listed_stock_that_has_not_traded_for_a_year_has_no_minutes():
     assert (first.state, again.state) == ("no_data", "no_data")
     assert (first.first_without_trades, again.first_without_trades) == (True, False)
     assert not desk.series("60m").ended
+
+
+def test_that_there_were_no_trades_yet_is_no_end_of_the_history_to_come():
+    desk = minutes_of_a_stock_that(0, 0, 0)
+    desk.run("60m")
+    desk.source.candles += between(HOURS, "2026-10-08")
+
+    desk.run("60m", now="2026-10-12 21:00", start="2026-09-01")
+
+    series = desk.series("60m")
+    assert (series.end_seen_on, series.history_exhausted) == (day("2026-10-12"), False)
 
 
 def test_minutes_of_a_stock_that_has_traded_must_be_there():
