@@ -26,6 +26,8 @@ DEEPER |= {"1d": "2022-03-07", "1w": "2012-06-04"}
 FIRST, LAST = "2026-11-16", "2026-12-18"
 HOURS = ("07:30", "09:07", "11:42", "15:33", "18:20", "20:45", "22:10", "23:58")
 RATIOS = (5.0, 2.0, 1.3, 1.05, 0.5, 0.1)
+# Of a cheap stock, only many candles and the volume of days tell these.
+SMALL_RATIOS = {50: 1.01, 216: 1.005, 300: 0.997}
 # Where a history is about the end of the minutes that the broker keeps, which is about
 # a year: it begins there.
 RETENTIONS = (MINUTE_RETENTION, MINUTE_RETENTION - DAY * 3)
@@ -75,6 +77,8 @@ def history(random: Random) -> History:
         made.market["retention"] = random.choice(RETENTIONS)
     if random.random() < 0.15:
         made.market["thin"] = {STOCK: 0.3}
+    if "1d" in frames and random.random() < 0.25:
+        made.market["levels"] = {STOCK: random.choice(list(SMALL_RATIOS))}
     if random.random() < 0.15:
         first = random.choice(sessions)
         made.market["halts"] = {STOCK: (first, first + DAY * random.randint(0, 20))}
@@ -147,7 +151,11 @@ class _Disclosing:
         elif way < 0.36:
             late = self.random.sample(ALL, 2)
             more = {"shown_from": dict.fromkeys(late, morning)}
-        ratio = self.random.choice(RATIOS)
+        ratios = RATIOS
+        for level in self.made.market.get("levels", {}).values():
+            small = SMALL_RATIOS[level]
+            ratios = (small, 1 / small, 2.0, 0.5)
+        ratio = self.random.choice(ratios)
         self.add("acts", STOCK, str(effective_on), ratio, **more)
 
     def candle(self):

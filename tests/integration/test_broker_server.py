@@ -12,6 +12,7 @@ from infra.local.broker.server import APP_KEY, SECRET_KEY
 from infra.local.processes import Child, free_port
 from infra.local.stack import ROOT, _environ
 from shared.candles import Timeframe
+from shared.database.rate_slots import NoLimit
 from shared.errors import KiwoomRejected, KiwoomUnavailable, TokenRejected
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import KiwoomCandles
@@ -19,7 +20,6 @@ from shared.kiwoom.client import KiwoomClient
 from shared.kiwoom.wire import new_http_session
 from shared.pages import ChartQuery
 from tests.support.builders import CALENDAR, kst
-from tests.support.fakes import FakeThrottle
 
 NOW = kst("2026-11-20 10:30")
 
@@ -67,7 +67,7 @@ def token(http, url):
 
 @pytest.fixture
 def candles(http, url, token):
-    client = KiwoomClient(http, url, Tokens(token), FakeThrottle(), lambda _: None)
+    client = KiwoomClient(http, url, Tokens(token), NoLimit(), lambda _: None)
     return KiwoomCandles(client)
 
 
