@@ -25,11 +25,13 @@ class Series:
     ``end_seen_on`` is the day on which the broker's history was first seen to end
     there; once that was seen on another day too, ``history_exhausted``. ``ended`` says
     that the stock has left the exchange and the broker has nothing at all any more.
-    ``version`` grows with every change. Days are days in Seoul.
+    ``loaded_on`` is the day of the first load. ``version`` grows with every change.
+    Days are days in Seoul.
     """
 
     covered_from: date | None = None
     wanted_from: date | None = None
+    loaded_on: date | None = None
     settled_through: date | None = None
     oldest: date | None = None
     newest: datetime | None = None

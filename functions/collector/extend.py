@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functions.collector.page_reader import PageReader
     from functions.collector.plan import Plan
     from functions.collector.workspace import Workspace
+    from shared.series import Series
 
 
 def extend(work: Workspace) -> CollectedSeries:
@@ -173,16 +174,22 @@ def _known_move(
     begin = midnight(series.oldest) if series.oldest else reader.oldest
     if begin >= reader.oldest:
         return None
-    common = (
-        [at for at in reader.candles if kst_date(at) <= known.after] if known else []
-    )
-    if known and basis.compared and common:
-        # The candles from before the action stand on its basis already.
+    if known and (_stands_on(known, reader, basis) or _was_loaded_after(known, series)):
         return None
     if known or basis.compared:
         return known
     period = Period(begin, reader.oldest)
     return basis_from_days(work, work.store.candles(work.attempt, period))
+
+
+def _stands_on(move: PriceMove, reader: PageReader, basis: PriceBasis) -> bool:
+    """Whether candles from before the move are served, and equal ours."""
+    served = any(kst_date(at) <= move.after for at in reader.candles)
+    return bool(basis.compared) and served
+
+
+def _was_loaded_after(move: PriceMove, series: Series) -> bool:
+    return series.loaded_on is not None and series.loaded_on > move.effective_by
 
 
 def _refuse_stale(work: Workspace, reader: PageReader) -> None:

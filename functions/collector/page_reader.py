@@ -47,6 +47,7 @@ class PageReader:
         on_page: Callable[[PageChain], None],
         *,
         may_be_blank: bool,
+        may_be_unknown: bool,
     ) -> None:
         """Go on after the pages of ``chain``; tell ``on_page`` of every new one."""
         self._query = query
@@ -55,6 +56,7 @@ class PageReader:
         self._observer = observer
         self._on_page = on_page
         self._may_be_blank = may_be_blank
+        self._may_be_unknown = may_be_unknown
         self.chain = chain
         self.is_blank = False
         self.candles: dict[datetime, Candle] = {}
@@ -142,7 +144,7 @@ class PageReader:
             )
         except UnknownStock:
             # The broker forgets a delisted stock; of any other it must know.
-            if self._may_be_blank and not self.chain.pages:
+            if self._may_be_unknown and not self.chain.pages:
                 return None
             raise
 

@@ -100,6 +100,7 @@ class Workspace:
             self.observer,
             self.observer.page_read,
             may_be_blank=series.oldest is None or not self.attempt.listed,
+            may_be_unknown=not self.attempt.listed,
         )
 
     def first_slot(self, day: date) -> datetime:
@@ -131,6 +132,7 @@ class Workspace:
             oldest=min(
                 filter(None, (series.oldest, *map(kst_date, candles))), default=None
             ),
+            loaded_on=series.loaded_on or self.today,
             ended=False,
         )
         unreadable = frozenset().union(*(reader.unreadable for reader in readers))

@@ -244,6 +244,7 @@ QUARANTINE = text("""
 WRITE_SERIES = text("""
     UPDATE series
     SET covered_from = :covered_from, wanted_from = :wanted_from,
+        loaded_on = :loaded_on,
         settled_through = :settled_through, end_seen_on = :end_seen_on,
         oldest = (SELECT (min(opened_at) AT TIME ZONE 'Asia/Seoul')::date FROM candles
                   WHERE stock_code = :stock_code AND timeframe = :timeframe),
@@ -511,6 +512,7 @@ def _write_series(
         "read_at": collected.read_at,
         "covered_from": series.covered_from,
         "wanted_from": series.wanted_from,
+        "loaded_on": series.loaded_on,
         "settled_through": series.settled_through,
         "end_seen_on": series.end_seen_on,
         "history_exhausted": series.history_exhausted,

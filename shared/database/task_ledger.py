@@ -47,7 +47,7 @@ LEASE = text("""
     ON CONFLICT (stock_code, timeframe) DO UPDATE
     SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
     WHERE series.leased_until IS NULL OR series.leased_until < clock_timestamp()
-    RETURNING covered_from, wanted_from, settled_through, end_seen_on,
+    RETURNING covered_from, wanted_from, loaded_on, settled_through, end_seen_on,
               history_exhausted, ended, version
 """)
 BEGIN = text("""

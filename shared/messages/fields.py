@@ -189,7 +189,15 @@ class Fields:
         return _stock_code(name, self._take(name))
 
     def day(self, name: str) -> date | None:
-        """A day in Seoul, None if the field is not there."""
+        """A day in Seoul within reason, None if the field is not there."""
+        day = self.any_day(name)
+        if day and not EXCHANGE_BEGAN <= day <= LAST_DAY:
+            known = f"{EXCHANGE_BEGAN} (the exchange opened) to {LAST_DAY}"
+            raise MalformedMessage(name, f"{day} is out of range; give {known}")
+        return day
+
+    def any_day(self, name: str) -> date | None:
+        """A day in Seoul, whatever the year; None if the field is not there."""
         value = self._take(name)
         if value is None:
             return None
@@ -197,13 +205,9 @@ class Fields:
         if not isinstance(value, str) or not DATE.fullmatch(value):
             raise MalformedMessage(name, remedy)
         try:
-            day = date.fromisoformat(value)
+            return date.fromisoformat(value)
         except ValueError as error:
             raise MalformedMessage(name, remedy) from error
-        if not EXCHANGE_BEGAN <= day <= LAST_DAY:
-            known = f"{EXCHANGE_BEGAN} (the exchange opened) to {LAST_DAY}"
-            raise MalformedMessage(name, f"{day} is out of range; give {known}")
-        return day
 
     def required_day(self, name: str) -> date:
         """A day in Seoul that is there."""

@@ -44,7 +44,9 @@ class ReferenceRequest:
         """
         fields = Fields(data, example='{"sync":["calendar","stocks"]}')
         wanted = fields.parts("sync", ("calendar", "stocks"))
-        days = {name: fields.day(name) for name in ("close", "open", "forget")}
+        days = {name: fields.day(name) for name in ("close", "open")}
+        # What was once taken can be withdrawn, however far off it is.
+        days["forget"] = fields.any_day("forget")
         hours = fields.hours("hours")
         add, remove = fields.codes("add_targets"), fields.codes("remove_targets")
         fields.refuse_the_rest()

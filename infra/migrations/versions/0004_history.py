@@ -16,6 +16,7 @@ depends_on = None
 SERIES = """
 ALTER TABLE series
     ADD COLUMN wanted_from date,
+    ADD COLUMN loaded_on date,
     ADD COLUMN end_seen_on date;
 UPDATE series SET wanted_from = covered_from;
 -- An end of history that was seen once was believed so far: it is seen once more.
@@ -24,6 +25,8 @@ COMMENT ON COLUMN series.covered_from IS
     'From this day in Seoul on, the answers of the broker are complete';
 COMMENT ON COLUMN series.wanted_from IS
     'The first day ever wanted; earlier than covered_from where answers ended too soon';
+COMMENT ON COLUMN series.loaded_on IS
+    'When the series was first loaded; empty for those loaded before this column was';
 COMMENT ON COLUMN series.settled_through IS
     'Up to this session candles are final: they were read on a later day';
 COMMENT ON COLUMN series.end_seen_on IS
@@ -158,7 +161,8 @@ CREATE TABLE staged_pages (
     content    jsonb NOT NULL,
     PRIMARY KEY (run_id, stock_code, timeframe, anchor, oldest)
 );
-ALTER TABLE series DROP COLUMN wanted_from, DROP COLUMN end_seen_on;
+ALTER TABLE series
+    DROP COLUMN wanted_from, DROP COLUMN loaded_on, DROP COLUMN end_seen_on;
 """
 
 

@@ -35,7 +35,9 @@ class Observer:
         """Nothing is counted here."""
 
 
-def a_reader(source, chain=None, *, may_be_blank=False, told=None):
+def a_reader(
+    source, chain=None, *, may_be_blank=False, may_be_unknown=False, told=None
+):
     query = ChartQuery(stock_code="005930", timeframe=Timeframe.DAY_1, anchor=ANCHOR)
     return PageReader(
         query,
@@ -45,6 +47,7 @@ def a_reader(source, chain=None, *, may_be_blank=False, told=None):
         Observer(),
         (told if told is not None else []).append,
         may_be_blank=may_be_blank,
+        may_be_unknown=may_be_unknown,
     )
 
 
@@ -225,16 +228,18 @@ def test_where_pages_overlap_the_newer_answer_counts():
 
 
 def test_a_stock_that_the_broker_forgot_is_blank_if_it_may_be():
-    reader = a_reader(a_source({1: UnknownStock("1902")}), may_be_blank=True)
+    reader = a_reader(
+        a_source({1: UnknownStock("1902")}), may_be_blank=True, may_be_unknown=True
+    )
 
     reader.read_back_to(kst("2026-11-16"))
 
     assert reader.is_blank
 
 
-@pytest.mark.parametrize(("page", "may_be_blank"), [(1, False), (2, True)])
-def test_a_stock_that_the_broker_must_know_is_not_forgotten(page, may_be_blank):
+@pytest.mark.parametrize(("page", "may_be_unknown"), [(1, False), (2, True)])
+def test_a_stock_that_the_broker_must_know_is_not_forgotten(page, may_be_unknown):
     source = a_source({page: UnknownStock("1902")})
 
     with pytest.raises(UnknownStock):
-        a_reader(source, may_be_blank=may_be_blank).read_back_to(kst("2026-11-05"))
+        a_reader(source, may_be_unknown=may_be_unknown).read_back_to(kst("2026-11-05"))

@@ -199,10 +199,11 @@ def test_an_operator_closes_opens_and_forgets_days():
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("0001-01-01", r"before the exchange began \(1956-03-03\); check the year"),
-        ("1956-03-02", "before the exchange began"),
+        ("0001-01-01", r"out of range; give 1956-03-03 \(the exchange opened\) to"),
+        ("1956-03-02", "out of range"),
         ("2029-01-01", r"more than a year after the calendar ends \(2027-12-31\)"),
-        ("9999-12-31", "more than a year after .*extend it with `make calendar`"),
+        ("2099-12-31", "more than a year after .*extend it with `make calendar`"),
+        ("9999-12-31", "out of range"),
     ],
 )
 def test_a_day_that_cannot_be_meant_is_refused_by_name(name, said, reason):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from shared.candles import Timeframe
+from shared.candles import RejectedRow, Timeframe
 from shared.coverage import (
     absent_slots,
-    complete_period,
+    complete_periods,
     expected_slots,
     missing_slots,
     proven_through,
@@ -82,9 +84,30 @@ def test_a_row_that_could_not_be_read_is_no_absence():
 def test_a_reading_is_complete_to_the_end_of_its_newest_candle(
     timeframe, newest, beyond
 ):
-    assert complete_period(timeframe, MONDAY, kst(newest)) == Period(
-        MONDAY, kst(beyond)
+    periods = complete_periods(timeframe, [a_page(kst(newest), MONDAY)])
+
+    assert periods == [Period(MONDAY, kst(beyond))]
+
+
+def test_pages_that_follow_each_other_are_complete_together():
+    pages = [a_page(FRIDAY, THURSDAY), a_page(WEDNESDAY, MONDAY)]
+
+    periods = complete_periods(Timeframe.DAY_1, pages)
+
+    assert periods == [Period(MONDAY, kst("2026-11-21"))]
+
+
+def test_a_page_that_hides_a_candle_is_not_complete_and_proves_no_absence():
+    hiding = replace(
+        a_page(WEDNESDAY, MONDAY),
+        rejected=(RejectedRow(reason="dated 1970", raw="{}"),),
     )
+    pages = [a_page(FRIDAY, THURSDAY), hiding]
+
+    assert complete_periods(Timeframe.DAY_1, pages) == [
+        Period(THURSDAY, kst("2026-11-21"))
+    ]
+    assert absent_slots(hiding, WEEK, ()) == set()
 
 
 def test_the_whole_of_periods_is_from_the_first_to_the_last():

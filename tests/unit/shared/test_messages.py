@@ -17,6 +17,7 @@ from shared.messages import (
 )
 from shared.modes import Mode
 from shared.periods import Period
+from shared.sessions import SessionOverride
 from tests.support.builders import a_request, day
 
 ALL_MESSAGES = [Trigger, CollectRequest, ReferenceRequest, TokenRequest]
@@ -414,7 +415,9 @@ def test_a_field_given_twice_within_another_is_refused():
 def test_unusual_hours_are_read_as_seoul_time():
     asked = reference(open="2026-11-19", hours=["10:00", "16:30"])
 
-    assert asked.override == (day("2026-11-19"), (hour(10), hour(16, 30)))
+    assert asked.override == SessionOverride(
+        day("2026-11-19"), (hour(10), hour(16, 30))
+    )
 
 
 def test_a_verify_has_a_budget():

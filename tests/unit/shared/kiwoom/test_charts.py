@@ -165,7 +165,6 @@ def test_the_blank_row_of_a_delisted_stock_is_no_candle(blank):
     page = read(blank)
 
     assert page.is_blank
-    assert page.oldest is None
 
 
 def test_a_blank_row_among_others_is_dropped():
