@@ -47,9 +47,7 @@ def basis_from_days(
         query, cursor=None, calendar=work.calendar, observer=work.observer
     )
     days = {candle.opened_at: candle for candle in page.candles}
-    basis = compare(
-        _as_days(minutes), {at: _without_volume(c) for at, c in days.items()}
-    )
+    basis = compare(_as_days(minutes), days)
     if basis.holds:
         return None
     if basis.verdict is Verdict.MOVED and basis.moved_through:
@@ -80,7 +78,3 @@ def _as_days(minutes: Mapping[datetime, Candle]) -> dict[datetime, Candle]:
         )
         for day, candles in list(by_day.items())[-DAYS:]
     }
-
-
-def _without_volume(day: Candle) -> Candle:
-    return replace(day, volume=0)

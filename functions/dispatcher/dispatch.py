@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from shared.sessions import Calendar
 
 
-# What was settled in the evening is requested until the next noon at the latest: a
-# series that is stale after that will not catch up by itself.
+# A session is settled on the morning after it: a series that is not settled by the
+# evening of that day will not catch up by itself.
 GRACE = timedelta(hours=18)
 
 

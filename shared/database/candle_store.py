@@ -154,7 +154,7 @@ RESCALE = text("""
         volume = round(volume / cast(:volume_ratio AS numeric)),
         rescaled = true
     WHERE stock_code = :stock_code AND timeframe = :timeframe
-      AND opened_at < :oldest_served
+      AND opened_at < :oldest_served AND opened_at < :moved_before
 """)
 # The same action, as another reading of the series has found it.
 KNOWN_ACTION = text("""
@@ -463,7 +463,8 @@ def _move(
     connection.execute(RECORD_ACTION, key | action)
     served = [candle.opened_at for candle in collected.candles]
     scale = _ratio(key, move) | {
-        "oldest_served": min(served, default=AFTER_ALL_CANDLES)
+        "moved_before": midnight(move.after + DAY),
+        "oldest_served": min(served, default=AFTER_ALL_CANDLES),
     }
     rescaled = connection.execute(RESCALE, key | scale).rowcount
     others = connection.execute(OTHER_TIMEFRAMES, key | action).scalars().all()

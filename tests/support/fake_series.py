@@ -113,6 +113,17 @@ def spoilt(*instants):
     return answer
 
 
+def undated(day):
+    """The row of a day cannot be read, not even when it is of."""
+
+    def answer(page, before):
+        kept = tuple(c for c in page.candles if str(kst_date(c.opened_at)) != day)
+        row = RejectedRow(reason="no date", raw=f'{{"row": "{day}"}}')
+        return replace(page, candles=kept, rejected=(row,))
+
+    return answer
+
+
 class FakeSource:
     """Pages from a list of candles, newest first, as the broker would cut them.
 
@@ -434,7 +445,10 @@ class FakeStore:
         self.memory.actions[key].append(move)
         mine = self.memory.candles[key]
         served = [candle.opened_at for candle in collected.candles]
-        older = [at for at in mine if not served or at < min(served)]
+        moved_before = midnight(move.after + DAY)
+        older = [
+            at for at in mine if at < moved_before and (not served or at < min(served))
+        ]
         for at in older:
             mine[at] = scaled(mine[at], move.ratio)
             self.memory.rescaled.add((*key, at))

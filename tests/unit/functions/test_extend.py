@@ -27,6 +27,7 @@ from tests.support.fake_series import (
     scaled,
     spoilt,
     stale,
+    undated,
     without,
 )
 
@@ -692,6 +693,35 @@ def test_a_spoilt_row_does_not_withdraw_the_candle_that_we_have():
     assert result.state == "done"
     assert result.stored.counts.withdrawn == 0
     assert kst("2026-11-10") in {candle.opened_at for candle in desk.stored()}
+
+
+def test_a_row_without_a_readable_date_withdraws_nothing_and_is_no_absence():
+    desk = loaded()
+    desk.source.odd = {1: undated("2026-11-10")}
+
+    result = desk.run(now="2026-11-20 10:30")
+
+    assert result.stored.counts.withdrawn == 0
+    assert desk.stored() == between(CANDLES, "2026-10-08")
+    assert desk.absent() == []
+
+
+def test_a_first_load_with_a_row_without_a_readable_date_is_incomplete():
+    desk = Desk(CANDLES, now="2026-11-18 21:00", odd={1: undated("2026-11-10")})
+
+    result = desk.run(start="2026-10-08")
+
+    assert (result.state, result.stored.missing) == ("incomplete", (kst("2026-11-10"),))
+
+
+def test_force_with_a_row_without_a_readable_date_forgets_nothing():
+    desk = loaded()
+    desk.memory.absent["005930", "1d"].add(kst("2026-11-01"))
+    desk.source.odd = {1: undated("2026-11-10")}
+
+    desk.run(now="2026-11-19 08:00", mode=Mode.BACKFILL, start="2026-10-08", force=True)
+
+    assert desk.absent() == [kst("2026-11-01")]
 
 
 def test_a_task_without_anything_to_read_still_answers_for_its_days():

@@ -84,30 +84,38 @@ def test_a_row_that_could_not_be_read_is_no_absence():
 def test_a_reading_is_complete_to_the_end_of_its_newest_candle(
     timeframe, newest, beyond
 ):
-    periods = complete_periods(timeframe, [a_page(kst(newest), MONDAY)])
+    page = a_page(kst(newest), MONDAY)
 
-    assert periods == [Period(MONDAY, kst(beyond))]
-
-
-def test_pages_that_follow_each_other_are_complete_together():
-    pages = [a_page(FRIDAY, THURSDAY), a_page(WEDNESDAY, MONDAY)]
-
-    periods = complete_periods(Timeframe.DAY_1, pages)
-
-    assert periods == [Period(MONDAY, kst("2026-11-21"))]
+    assert complete_periods(timeframe, [page]) == [Period(MONDAY, kst(beyond))]
 
 
-def test_a_page_that_hides_a_candle_is_not_complete_and_proves_no_absence():
-    hiding = replace(
-        a_page(WEDNESDAY, MONDAY),
-        rejected=(RejectedRow(reason="dated 1970", raw="{}"),),
-    )
-    pages = [a_page(FRIDAY, THURSDAY), hiding]
+def test_the_pages_of_a_chain_are_complete_together():
+    pages = [a_page(FRIDAY, THURSDAY), a_page(TUESDAY, MONDAY)]
 
     assert complete_periods(Timeframe.DAY_1, pages) == [
-        Period(THURSDAY, kst("2026-11-21"))
+        Period(MONDAY, kst("2026-11-21"))
     ]
-    assert absent_slots(hiding, WEEK, ()) == set()
+
+
+def test_a_page_with_a_row_that_does_not_tell_its_time_proves_nothing():
+    """Its candle may be anywhere in it."""
+    hidden = replace(
+        a_page(WEDNESDAY, MONDAY), rejected=(RejectedRow(reason="no date", raw="{}"),)
+    )
+    pages = [a_page(FRIDAY, THURSDAY), hidden, a_page(kst("2026-11-13"))]
+
+    assert absent_slots(hidden, WEEK, set()) == set()
+    assert complete_periods(Timeframe.DAY_1, pages) == [
+        Period(THURSDAY, kst("2026-11-21")),
+        Period(kst("2026-11-13"), MONDAY),
+    ]
+
+
+def test_a_row_that_has_no_place_in_the_calendar_hides_nothing():
+    row = RejectedRow(reason="no such day", raw="{}", spoilt=False)
+    page = replace(a_page(WEDNESDAY, MONDAY), rejected=(row,))
+
+    assert absent_slots(page, WEEK, set()) == {TUESDAY}
 
 
 def test_the_whole_of_periods_is_from_the_first_to_the_last():
