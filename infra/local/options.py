@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from infra.local.broker.server import APP_KEY, SECRET_KEY
+from infra.local.pubsub_server import CHOICES
 from shared.errors import ConfigError
 from shared.sessions import KST
 from shared.settings import MOCK_URL, REAL_URL
@@ -29,6 +30,7 @@ SWITCHES = {"": True, "on": True, "off": False}
 class Options:
     """How a local stack is to run; the defaults need nobody's account.
 
+    ``pubsub`` None means the best Pub/Sub that can run here; see ``pubsub_server``.
     ``base_url`` None means the simulated broker, ``database_url`` and ``pubsub_host``
     None mean servers of our own. ``moment`` is the market instant to live at.
     """
@@ -43,6 +45,7 @@ class Options:
     secret_key: str = field(default=SECRET_KEY, repr=False)
     database_url: str | None = field(default=None, repr=False)
     pubsub_host: str | None = None
+    pubsub: str | None = None
     data: Path | None = None
 
     @classmethod
@@ -66,6 +69,10 @@ class Options:
         rate = (text("RATE") or "").lower()
         if rate not in SWITCHES:
             message = f"RATE must be on or off, not {rate!r}"
+            raise ConfigError(message)
+        pubsub = text("PUBSUB")
+        if pubsub not in {None, *CHOICES}:
+            message = f"PUBSUB must be {' or '.join(CHOICES)}, not {pubsub!r}"
             raise ConfigError(message)
         moment = _moment(text("NOW"))
         keys = _keys(text("KIWOOM_APP_KEY"), text("KIWOOM_SECRET_KEY"))
@@ -91,6 +98,7 @@ class Options:
             secret_key=secret_key,
             database_url=text("DATABASE_URL"),
             pubsub_host=text("PUBSUB_EMULATOR_HOST"),
+            pubsub=pubsub,
             data=Path(data).resolve() if data else None,
         )
 

@@ -1,8 +1,7 @@
-"""Cloud push on one machine: the emulator alone pushes two messages at a time."""
+"""Push for Google's emulator, which by itself pushes two messages at a time."""
 
 from __future__ import annotations
 
-import base64
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Semaphore, Thread
@@ -11,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import requests
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
-from google.pubsub_v1.types import PullRequest
+from google.pubsub_v1.types import PullRequest, PullResponse
 from grpc import RpcError
+
+from infra.local.pubsub.push_request import ACKNOWLEDGED, push_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from infra.topology import PushSubscription
 
-# What Pub/Sub takes as an acknowledgement.
-ACKNOWLEDGED = {102, 200, 201, 202, 204}
 CONNECT_SECONDS = 5
 IDLE_SECONDS = 0.03
 RPC_SECONDS = 10
@@ -99,7 +98,7 @@ class Relay:
         except RpcError as error:
             log.warning("no pull from %s: %s", self._path, type(error).__name__)
             return ()
-        return list(reply.received_messages)
+        return list(PullResponse.pb(reply).received_messages)
 
     def _deliver(self, received: Any) -> None:  # noqa: ANN401 - Google's type is dynamic
         try:
@@ -111,22 +110,11 @@ class Relay:
             self._free.release()
 
     def _post(self, received: Any) -> bool:  # noqa: ANN401 - see above
-        message = received.message
-        push = {
-            "message": {
-                "data": base64.b64encode(message.data).decode(),
-                "attributes": dict(message.attributes),
-                "messageId": message.message_id,
-                "publishTime": message.publish_time.isoformat(),
-                "orderingKey": message.ordering_key,
-            },
-            "subscription": self._path,
-            "deliveryAttempt": received.delivery_attempt,
-        }
+        body = push_body(self._path, received.message, received.delivery_attempt)
         seconds = self._subscription.ack_deadline_seconds
         try:
             reply = self._http.post(
-                self._endpoint, json=push, timeout=(CONNECT_SECONDS, seconds)
+                self._endpoint, json=body, timeout=(CONNECT_SECONDS, seconds)
             )
         except requests.RequestException as error:
             log.warning("%s does not answer: %s", self._endpoint, type(error).__name__)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -17,8 +18,7 @@ from google.cloud import pubsub_v1
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra import topology
-from infra.local import environment, topics
-from infra.local.emulator import Emulator
+from infra.local import environment, pubsub_server, topics
 from infra.local.moments import database_name
 from infra.local.postgres import Postgres
 from infra.local.processes import Child, StartFailed, free_port, stop_all
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from infra.local.options import Options
+    from infra.local.pubsub_server import PubSubServer
     from infra.topology import Topology
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,7 @@ class Stack:
         self.relays: dict[str, Relay] = {}
         self.postgres: Postgres | None = None
         self.broker: Child | None = None
+        self.pubsub: PubSubServer | None = None
         self.engine: Engine
         self.publisher: pubsub_v1.PublisherClient
         self.database_url = options.database_url or ""
@@ -87,8 +89,6 @@ class Stack:
         self._extra_environ = dict(environ or {})
         self._say = say
         self._port = port
-        # The emulator counts its messages from 1 at every start.
-        self._scope = uuid.uuid4().hex
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -122,9 +122,9 @@ class Stack:
         Raises:
             StartFailed: If one has; the end of its log is told.
         """
-        parts = [*self.functions.values(), *([self.broker] if self.broker else [])]
-        for child in parts:
-            child.check()
+        for child in (*self.functions.values(), self.broker, self.pubsub):
+            if child:
+                child.check()
 
     def start_function(self, name: str) -> None:
         """Start a function as production runs it, and wait until it listens."""
@@ -144,11 +144,11 @@ class Stack:
 
     def _start(self) -> None:
         """Start the parts; what takes long is started before it is waited for."""
-        emulator = self._start_pubsub()
+        self._start_pubsub()
         self._start_broker()
         self._start_database()
-        if emulator:
-            emulator.wait()
+        if self.pubsub:
+            self.pubsub.wait()
         os.environ["PUBSUB_EMULATOR_HOST"] = self.pubsub_host
         self._start_secrets()
         self._say("functions")
@@ -179,16 +179,28 @@ class Stack:
         self.engine = new_engine(settings)
         self._running.callback(self.engine.dispose)
 
-    def _start_pubsub(self) -> Emulator | None:
+    def _start_pubsub(self) -> None:
         if self.pubsub_host:
-            return None
-        self._say("Pub/Sub emulator")
-        emulator = Emulator(self.logs)
-        emulator.port = self._port("pubsub")
-        self._running.callback(emulator.stop)
-        emulator.start()
-        self.pubsub_host = emulator.host
-        return emulator
+            self._say(f"Pub/Sub at {self.pubsub_host} is used")
+            return
+        self.pubsub = pubsub_server.choose(self.options.pubsub, self.logs, _environ())
+        self._say(self.pubsub.description)
+        self.pubsub.port = self._port("pubsub")
+        self._running.callback(self.pubsub.stop)
+        self.pubsub.start()
+        self.pubsub_host = self.pubsub.host
+
+    @cached_property
+    def _scope(self) -> str:
+        """Sets the run ids of this stack apart where message ids begin again at 1.
+
+        They do so at every start of Google's emulator, but not of the embedded one.
+        """
+        return "" if self._is_embedded else uuid.uuid4().hex
+
+    @property
+    def _is_embedded(self) -> bool:
+        return self.pubsub is not None and self.pubsub.kind == pubsub_server.EMBEDDED
 
     def _start_broker(self) -> None:
         if self.base_url:
@@ -245,7 +257,12 @@ class Stack:
         self.publisher = pubsub_v1.PublisherClient()
         self._running.callback(self.publisher.stop)
         try:
-            relayed = topics.create(self.topology, PROJECT, self.ports)
+            relayed = topics.create(
+                self.topology,
+                PROJECT,
+                self.ports,
+                pushes=None if self._is_embedded else topics.EMULATOR_PUSHES,
+            )
         except GoogleAPIError as error:
             message = f"Pub/Sub at {self.pubsub_host} refuses: {error}"
             raise StartFailed(message) from error
@@ -253,10 +270,13 @@ class Stack:
             self._start_relay(name)
         self._running.callback(self._stop_relays)
 
-    def restart_relay(self, name: str) -> None:
-        """Let go of all that it delivers at the moment, and begin again."""
-        self.relays[name].stop()
-        self._start_relay(name)
+    def restart_push(self, name: str) -> None:
+        """Abandon all pushes of a subscription that are under way, and begin again."""
+        if name in self.relays:
+            self.relays[name].stop()
+            self._start_relay(name)
+        else:
+            topics.restart_push(PROJECT, name)
 
     def _start_relay(self, name: str) -> None:
         subscription = self.topology.subscriptions[name]

@@ -1,4 +1,4 @@
-"""Topics and subscriptions in the emulator, exactly as ``pipeline.yaml`` says."""
+"""Topics and subscriptions of a local Pub/Sub, exactly as ``pipeline.yaml`` says."""
 
 from __future__ import annotations
 
@@ -9,20 +9,29 @@ from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
 
+from infra.local.pubsub.push_request import WINDOW_LABEL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from infra.topology import PushSubscription, Topology
 
-# The emulator pushes no more messages of a subscription at a time than this.
+# Google's emulator pushes no more messages of a subscription at a time than this.
 EMULATOR_PUSHES = 2
 
 
-def create(topology: Topology, project: str, ports: Mapping[str, int]) -> list[str]:
+def create(
+    topology: Topology,
+    project: str,
+    ports: Mapping[str, int],
+    *,
+    pushes: int | None = None,
+) -> list[str]:
     """Create everything; return the subscriptions that a relay has to deliver.
 
-    ``ports`` tells where each function listens. A subscription of a function that
-    serves more messages at a time than the emulator pushes has no push endpoint here.
+    ``ports`` tells where each function listens, ``pushes`` how many messages of a
+    subscription the server pushes at a time, None if any number. A subscription of a
+    function that serves more at a time has no push endpoint here.
     """
     publisher = pubsub_v1.PublisherClient()
     for topic in topology.topics:
@@ -33,15 +42,13 @@ def create(topology: Topology, project: str, ports: Mapping[str, int]) -> list[s
     with subscriber:
         for wanted in topology.subscriptions.values():
             function = topology.functions[wanted.function]
-            relay = function.concurrency > EMULATOR_PUSHES
-            endpoint = (
-                None
-                if relay
-                else push_endpoint(ports[function.name], project, wanted.topic)
-            )
-            _replace(subscriber, _push(project, wanted, endpoint))
-            if relay:
+            request = _subscription(project, wanted)
+            if pushes is not None and function.concurrency > pushes:
                 relayed.append(wanted.name)
+            else:
+                endpoint = push_endpoint(ports[function.name], project, wanted.topic)
+                request |= _push(wanted, endpoint, function.concurrency)
+            _replace(subscriber, request)
         for pull in topology.dead_letter_subscriptions.values():
             request = {
                 "name": subscriber.subscription_path(project, pull.name),
@@ -53,18 +60,25 @@ def create(topology: Topology, project: str, ports: Mapping[str, int]) -> list[s
     return relayed
 
 
+def restart_push(project: str, name: str) -> None:
+    """Take a subscription's endpoint away, and give it back."""
+    with pubsub_v1.SubscriberClient() as subscriber:
+        path = subscriber.subscription_path(project, name)
+        push = subscriber.get_subscription(subscription=path).push_config
+        subscriber.modify_push_config(subscription=path, push_config={})
+        subscriber.modify_push_config(subscription=path, push_config=push)
+
+
 def push_endpoint(port: int, project: str, topic: str) -> str:
     """Where a topic's messages are pushed; the framework reads the topic there."""
     return f"http://127.0.0.1:{port}/projects/{project}/topics/{topic}"
 
 
-def _push(
-    project: str, wanted: PushSubscription, endpoint: str | None
-) -> dict[str, object]:
+def _subscription(project: str, wanted: PushSubscription) -> dict[str, object]:
     def topic(name: str) -> str:
         return f"projects/{project}/topics/{name}"
 
-    request: dict[str, object] = {
+    return {
         "name": f"projects/{project}/subscriptions/{wanted.name}",
         "topic": topic(wanted.topic),
         "ack_deadline_seconds": wanted.ack_deadline_seconds,
@@ -73,15 +87,24 @@ def _push(
             "max_delivery_attempts": wanted.max_delivery_attempts,
         },
     }
-    if endpoint:
-        request["push_config"] = {"push_endpoint": endpoint}
-        # Where there is a relay, it keeps the back-off: the emulator, asked to, would
-        # after a few tries never again answer a pull.
-        request["retry_policy"] = {
+
+
+def _push(
+    wanted: PushSubscription, endpoint: str, concurrency: int
+) -> dict[str, object]:
+    """What a subscription has on top when no relay delivers it.
+
+    A relay keeps the back-off itself: the emulator, asked to, would after a few
+    attempts never again answer a pull.
+    """
+    return {
+        "push_config": {"push_endpoint": endpoint},
+        "labels": {WINDOW_LABEL: str(concurrency)},
+        "retry_policy": {
             "minimum_backoff": Duration(seconds=wanted.minimum_backoff_seconds),
             "maximum_backoff": Duration(seconds=wanted.maximum_backoff_seconds),
-        }
-    return request
+        },
+    }
 
 
 def _replace(

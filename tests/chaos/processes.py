@@ -139,7 +139,7 @@ class Rounds:
 
     def let_the_consumer_die(self):
         """What it was about to deliver is forgotten, but for Pub/Sub itself."""
-        self.stack.restart_relay(self.random.choice(list(self.stack.relays)))
+        self.stack.restart_push(self.random.choice(["dispatcher", "collector"]))
 
     def let_the_token_die(self):
         self.faults({"kind": "token_dies", "times": 1})

@@ -1,4 +1,4 @@
-"""Real PostgreSQL, real emulator, real Secret Manager client."""
+"""Real PostgreSQL, a real Pub/Sub server, real Secret Manager client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
-from infra.local.emulator import Emulator
+from infra.local import environment, pubsub_server
 from infra.local.secret_manager import SecretManager
 from shared.database.engine import new_engine
 from shared.database.session_store import SessionStore
@@ -53,7 +53,10 @@ def reference_data(engine):
 
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory):
-    server = Emulator(tmp_path_factory.mktemp("emulator"))
+    """The Pub/Sub that ``make dev`` would choose here; PUBSUB chooses another."""
+    logs = tmp_path_factory.mktemp("pubsub")
+    environ = environment.for_children(os.environ, servers.ROOT)
+    server = pubsub_server.choose(os.environ.get("PUBSUB"), logs, environ)
     server.start()
     server.wait()
     before = os.environ.get("PUBSUB_EMULATOR_HOST")

@@ -1,4 +1,4 @@
-"""``make dlq`` and its like, against the real emulator."""
+"""``make dlq`` and its like, against a real Pub/Sub server."""
 
 from __future__ import annotations
 

@@ -1,23 +1,22 @@
 from __future__ import annotations
 
-import contextlib
+import json
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Empty, Queue
-from threading import Thread
 
 import pytest
 from google.cloud import pubsub_v1
 
 from infra.local import topics
+from infra.local.pubsub.push_request import WINDOW_LABEL
 from infra.local.relay import Relay
 from infra.topology import load
 from shared.errors import MalformedMessage, PublishFailed
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery
 from shared.pubsub.publisher import Publisher
+from tests.support.servers import push_receiver
 
 TOPOLOGY = load()
 
@@ -40,35 +39,13 @@ def subscriber(emulator):
 
 @pytest.fixture
 def receiver():
-    """An HTTP server that remembers what is pushed and answers from a queue."""
-    pushes, answers = Queue(), Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"]))
-            pushes.put((self.path, body))
-            status = 204
-            with contextlib.suppress(Empty):
-                status = answers.get_nowait()
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_):
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    server.pushes, server.answers = pushes, answers
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with push_receiver() as receiver:
+        yield receiver
 
 
-def created(project, port=1):
+def created(project, port=1, pushes=None):
     ports = dict.fromkeys(TOPOLOGY.functions, port)
-    return topics.create(TOPOLOGY, project, ports)
+    return topics.create(TOPOLOGY, project, ports, pushes=pushes)
 
 
 def pull(subscriber, project, name, count):
@@ -83,32 +60,71 @@ def pull(subscriber, project, name, count):
     return found
 
 
-def test_the_emulator_gets_exactly_what_the_topology_says(project, subscriber):
+def found(project, subscriber):
+    return {
+        subscription.name.rsplit("/", 1)[1]: subscription
+        for subscription in subscriber.list_subscriptions(project=f"projects/{project}")
+    }
+
+
+def test_pubsub_gets_exactly_what_the_topology_says(project, subscriber):
     relayed = created(project, port=4711)
 
     admin = pubsub_v1.PublisherClient()
     names = {topic.name for topic in admin.list_topics(project=f"projects/{project}")}
     assert names == {f"projects/{project}/topics/{name}" for name in TOPOLOGY.topics}
-    subscriptions = {
-        subscription.name.rsplit("/", 1)[1]: subscription
-        for subscription in subscriber.list_subscriptions(project=f"projects/{project}")
-    }
+    subscriptions = found(project, subscriber)
     assert subscriptions.keys() == {
         *TOPOLOGY.subscriptions,
         *TOPOLOGY.dead_letter_subscriptions,
     }
+    assert relayed == []
     for name, wanted in TOPOLOGY.subscriptions.items():
-        found = subscriptions[name]
-        assert found.ack_deadline_seconds == wanted.ack_deadline_seconds
-        policy = found.dead_letter_policy
+        subscription = subscriptions[name]
+        assert subscription.ack_deadline_seconds == wanted.ack_deadline_seconds
+        policy = subscription.dead_letter_policy
         assert policy.max_delivery_attempts == wanted.max_delivery_attempts
         assert policy.dead_letter_topic.endswith(f"/topics/{wanted.dead_letter_topic}")
         endpoint = f"http://127.0.0.1:4711/projects/{project}/topics/{wanted.topic}"
-        pushed = found.push_config.push_endpoint
-        assert pushed == ("" if name in relayed else endpoint)
-        # What a relay delivers has its back-off from the relay.
-        backoff = found.retry_policy.minimum_backoff.seconds
-        assert backoff == (0 if name in relayed else wanted.minimum_backoff_seconds)
+        assert subscription.push_config.push_endpoint == endpoint
+        concurrency = TOPOLOGY.functions[wanted.function].concurrency
+        assert subscription.labels == {WINDOW_LABEL: str(concurrency)}
+        retries = subscription.retry_policy
+        assert retries.minimum_backoff.seconds == wanted.minimum_backoff_seconds
+        assert retries.maximum_backoff.seconds == wanted.maximum_backoff_seconds
+
+
+def test_what_a_server_cannot_push_is_left_to_a_relay(project, subscriber):
+    relayed = created(project, pushes=2)
+
+    assert relayed == ["dispatcher", "collector"]
+    for name, subscription in found(project, subscriber).items():
+        pushed = name in TOPOLOGY.subscriptions and name not in relayed
+        assert bool(subscription.push_config.push_endpoint) == pushed
+        # A relay keeps the back-off itself.
+        assert bool(subscription.retry_policy) == pushed
+
+
+def test_pushes_under_way_are_abandoned_and_begun_again(
+    project, publisher, receiver, emulator
+):
+    if emulator.kind == "emulator":
+        pytest.skip("a relay pushes for Google's emulator")
+    receiver.hold.set()
+    impatient = {
+        name: replace(subscription, ack_deadline_seconds=10, minimum_backoff_seconds=0)
+        for name, subscription in TOPOLOGY.subscriptions.items()
+    }
+    ports = dict.fromkeys(TOPOLOGY.functions, receiver.port)
+    topics.create(replace(TOPOLOGY, subscriptions=impatient), project, ports)
+    publisher.publish("collect", [b"{}"], {})
+    receiver.pushes.get(timeout=20)
+
+    topics.restart_push(project, "collector")
+    receiver.hold.clear()
+
+    # Its answer did not count: it comes again when its deadline has passed.
+    receiver.pushes.get(timeout=20)
 
 
 def test_creating_everything_twice_is_no_error(project):
@@ -160,10 +176,9 @@ def test_a_dead_letter_keeps_the_message_and_its_reason(project, publisher, subs
 def test_the_relay_pushes_as_pubsub_does_until_it_is_acknowledged(
     project, publisher, receiver
 ):
-    created(project)
+    created(project, pushes=2)
     receiver.answers.put(503)
-    port = receiver.server_address[1]
-    endpoint = topics.push_endpoint(port, project, "collect")
+    endpoint = topics.push_endpoint(receiver.port, project, "collect")
     subscription = replace(
         TOPOLOGY.subscriptions["collector"], minimum_backoff_seconds=1
     )
@@ -174,8 +189,9 @@ def test_the_relay_pushes_as_pubsub_does_until_it_is_acknowledged(
 
     first, second = receiver.pushes.get(timeout=20), receiver.pushes.get(timeout=30)
     relay.stop()
-    path, body = first
-    assert path == f"/projects/{project}/topics/collect"
-    assert b'"messageId"' in body
-    assert b'"schema": "collect-request/1"' in body
-    assert second[0] == path
+    assert first.path == second.path == f"/projects/{project}/topics/collect"
+    bodies = [json.loads(push.body) for push in (first, second)]
+    assert [body["deliveryAttempt"] for body in bodies] == [1, 2]
+    message = bodies[0]["message"]
+    assert message["messageId"]
+    assert message["attributes"]["schema"] == "collect-request/1"

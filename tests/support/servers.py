@@ -6,14 +6,27 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Event, Thread
 
 from infra.local.postgres import Postgres
 from infra.local.processes import free_port
 from infra.local.stack import ROOT
 
-__all__ = ["ROOT", "free_port", "migrate", "open_directory", "postgres", "processes"]
+__all__ = [
+    "ROOT",
+    "free_port",
+    "migrate",
+    "open_directory",
+    "postgres",
+    "processes",
+    "push_receiver",
+]
 
 
 @contextmanager
@@ -78,3 +91,65 @@ def migrate(url, target="head"):
         cwd=ROOT,
         env=os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(ROOT)},
     )
+
+
+@dataclass
+class Push:
+    """What was posted, and when (seconds of the monotonic clock)."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+
+class PushReceiver(ThreadingHTTPServer):
+    """Remembers what is posted and answers from a queue of statuses, else 204.
+
+    While ``hold`` is set it answers nothing.
+    """
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), _Receive)
+        self.pushes, self.answers, self.hold = Queue(), Queue(), Event()
+        self.port = self.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def handle_error(self, request, client_address):
+        """A sender that hangs up is part of some tests."""
+
+
+class _Receive(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.pushes.put(Push(self.path, headers, body, time.monotonic()))
+        while self.server.hold.is_set():
+            time.sleep(0.01)
+        status = 204
+        with suppress(Empty):
+            status = self.server.answers.get_nowait()
+        self.send_response(status)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@contextmanager
+def push_receiver(port=0):
+    """A push endpoint."""
+    receiver = PushReceiver(port)
+    thread = Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.hold.clear()
+        receiver.shutdown()
+        receiver.server_close()
+        thread.join()

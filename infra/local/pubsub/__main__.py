@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 TICK_SECONDS = 0.05
+BACKLOG = 1024
 
 
-async def serve(port: int) -> None:
-    """Serve on ``port`` until SIGTERM or SIGINT."""
+async def serve(listening: socket.socket) -> None:
+    """Serve on a bound socket until SIGTERM or SIGINT."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,7 +40,7 @@ async def serve(port: int) -> None:
     rest = web.Server(Rest(pubsub).handle, access_log=None, handler_cancellation=True)
     splices: set[asyncio.Task[None]] = set()
     front = await loop.create_server(
-        lambda: Front(rest, grpc_port, splices), "127.0.0.1", port, backlog=1024
+        lambda: Front(rest, grpc_port, splices), sock=listening, backlog=BACKLOG
     )
     ticking = asyncio.create_task(_tick(pubsub))
     await stopped.wait()
@@ -67,11 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")
     try:
-        asyncio.run(serve(options.port))
+        listening = socket.create_server(("127.0.0.1", options.port), backlog=BACKLOG)
     except OSError as error:
         message = f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}"
         print(message, file=sys.stderr)  # noqa: T201 - a command
         return 1
+    asyncio.run(serve(listening))
     return 0
 
 

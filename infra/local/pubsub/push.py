@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from infra.local.pubsub.calls import listening
+from infra.local.pubsub.push_request import ACKNOWLEDGED, WINDOW_LABEL, push_body
 
 if TYPE_CHECKING:
-    from infra.local.pubsub.protos import Message
     from infra.local.pubsub.subscription import Delivery, Subscription
 
-# What Pub/Sub takes as an acknowledgement.
-ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
-# How many messages of a subscription are posted at a time; the service goes as far.
+# How many messages of a subscription without the label are posted at a time.
 WINDOW = 1_000
-# A label of the subscription that sets another window: what a real subscription
-# learns from its endpoint's answers, one on a developer's machine is told.
-WINDOW_LABEL = "push-window"
 # Below the two seconds after which gunicorn closes an idle connection.
 KEEP_ALIVE_SECONDS = 1.0
 HEADERS = {"content-type": "application/json", "user-agent": "CloudPubSub-Google"}
 
 log = logging.getLogger(__name__)
-
-
-def push_body(subscription: str, message: Message, attempt: int) -> dict[str, object]:
-    """What is posted; ``attempt`` is 0 where the service would not tell it.
-
-    Like the service it leaves out what is empty, and names two fields twice.
-    """
-    published_at = message.publish_time.ToJsonString()
-    content: dict[str, object] = {
-        "messageId": message.message_id,
-        "message_id": message.message_id,
-        "publishTime": published_at,
-        "publish_time": published_at,
-    }
-    if message.data:
-        content["data"] = base64.b64encode(message.data).decode()
-    if message.attributes:
-        content["attributes"] = dict(message.attributes)
-    if message.ordering_key:
-        content["orderingKey"] = message.ordering_key
-    told = {"deliveryAttempt": attempt} if attempt else {}
-    return {"message": content, "subscription": subscription, **told}
 
 
 class Pump:

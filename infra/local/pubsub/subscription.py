@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from infra.local.pubsub.protos import Message
 
-# A reply stays below what clients accept, though one message is always delivered.
-REPLY_BYTES = 10_000_000
+# The clients take 4 MiB at a time from anything but the service. One message is
+# delivered however large it is.
+REPLY_BYTES = 3_500_000
 # The service's own back-off for pushes; it exists where there is no retry policy.
 PUSH_BACKOFF_SECONDS = (0.1, 60.0)
 MAX_DOUBLINGS = 20
