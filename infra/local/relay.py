@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 class Relay:
     """Pulls from a subscription and posts each message as Pub/Sub would push it.
 
+    The embedded Pub/Sub pushes by itself; see docs/decisions/0009.
+
     Every pull is answered at once: the emulator goes on to give messages to a pull or
     a stream that waits although its client is gone, and keeps them until their ack
     deadline has passed.

@@ -89,6 +89,7 @@ class a_stack:  # noqa: N801 - reads as the thing that it gives
 
     def __init__(self, **environ):
         now = {"NOW": "2026-11-20T21:30"} | environ
+        now["PUBSUB"] = os.environ.get("PUBSUB", "")
         self.options = Options.from_env(now, new_clock()(), servers.ROOT / "no.env")
 
     def __enter__(self):

@@ -235,11 +235,9 @@ def impatient(seconds=1):
 @contextmanager
 def a_stack():
     """A stack on the evening of a day: nothing moves until after midnight."""
-    settings = Options.from_env(
-        {"RATE": "off", "NOW": f"{EVENING:%Y-%m-%dT%H:%M}"},
-        new_clock()(),
-        servers.ROOT / "no.env",
-    )
+    environ = {"RATE": "off", "NOW": f"{EVENING:%Y-%m-%dT%H:%M}"}
+    environ["PUBSUB"] = os.environ.get("PUBSUB", "")
+    settings = Options.from_env(environ, new_clock()(), servers.ROOT / "no.env")
     before = os.environ.pop("PUBSUB_EMULATOR_HOST", None)
     try:
         with (

@@ -78,7 +78,8 @@ def until(condition, what):
 
 
 def options(**environ):
-    """What ``make dev`` would read, without anybody's .env."""
+    """What ``make dev`` would read, without anybody's .env; PUBSUB is let through."""
+    environ = {"PUBSUB": os.environ.get("PUBSUB", "")} | environ
     return Options.from_env(environ, new_clock()(), servers.ROOT / "no.env")
 
 

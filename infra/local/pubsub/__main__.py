@@ -43,7 +43,11 @@ async def serve(listening: socket.socket) -> None:
         lambda: Front(rest, grpc_port, splices), sock=listening, backlog=BACKLOG
     )
     ticking = asyncio.create_task(_tick(pubsub))
+    # Without time nothing would come again: better to end, which the stack notices.
+    ticking.add_done_callback(lambda _: stopped.set())
     await stopped.wait()
+    if ticking.done():
+        ticking.result()
     front.close()
     ticking.cancel()
     await pumps.close()

@@ -41,8 +41,9 @@ class Pump:
         with listening(self._subscription) as ready:
             try:
                 while True:
-                    for delivery in self._subscription.take(self._room()):
-                        self._post_soon(delivery, ready)
+                    while deliveries := self._subscription.take(self._room()):
+                        for delivery in deliveries:
+                            self._post_soon(delivery, ready)
                     await ready.wait()
                     ready.clear()
             finally:
@@ -95,23 +96,27 @@ class Pumps:
 
     def __init__(self) -> None:
         """Nothing is pumped yet; needs a running event loop."""
-        connector = aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, force_close=False
-        )
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
         self._http = aiohttp.ClientSession(connector=connector)
-        self._running: dict[str, asyncio.Task[None]] = {}
+        # The endpoint of each subscription's pump, and the pump.
+        self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
 
     def follow(self, subscription: Subscription) -> None:
-        """Start, restart or stop the pump of a subscription that has changed."""
-        name = subscription.config.name
-        if running := self._running.pop(name, None):
+        """Start, stop or redirect the pump of a subscription that has changed."""
+        config = subscription.config
+        endpoint = "" if subscription.deleted else config.push_config.push_endpoint
+        before, running = self._running.get(config.name, ("", None))
+        if endpoint == before:
+            return
+        if running:
             running.cancel()
-        if subscription.config.push_config.push_endpoint and not subscription.deleted:
-            pump = Pump(subscription, self._http)
-            self._running[name] = asyncio.create_task(pump.run())
+            del self._running[config.name]
+        if endpoint:
+            pump = asyncio.create_task(Pump(subscription, self._http).run())
+            self._running[config.name] = endpoint, pump
 
     async def close(self) -> None:
         """Stop them all."""
-        for running in self._running.values():
+        for _, running in self._running.values():
             running.cancel()
         await self._http.close()

@@ -51,7 +51,8 @@ class Subscription:
     """The backlog of a subscription, in memory, without threads or timers.
 
     ``tick`` makes passed deadlines and back-offs happen. ``listeners`` are called
-    whenever a message may have become ready, and when the subscription is changed.
+    whenever a message may have become ready, when messages are acknowledged, and when
+    the subscription is changed.
     """
 
     def __init__(
@@ -100,12 +101,12 @@ class Subscription:
         taken: list[Delivery] = []
         while len(taken) < most and self._waiting and self._waiting[0][0] <= now:
             entry = self._waiting[0][2]
-            size += entry.message.ByteSize()
-            if taken and size > max_bytes:
-                break
-            heapq.heappop(self._waiting)
             if not entry.gone:
+                size += entry.message.ByteSize()
+                if taken and size > max_bytes:
+                    break
                 taken.append(self._lease(entry, now))
+            heapq.heappop(self._waiting)
         return taken
 
     def acknowledge(self, ack_ids: Iterable[str]) -> None:
@@ -114,6 +115,8 @@ class Subscription:
             lease = self._leases.pop(ack_id, None)
             if lease:
                 self._forget(lease.entry)
+        # A receiver that counts what it holds has room again.
+        self.notify()
 
     def extend(self, ack_ids: Iterable[str], deadline_seconds: float) -> None:
         """Set a new deadline, counted from now; 0 gives the messages back."""
