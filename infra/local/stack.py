@@ -295,8 +295,10 @@ class Stack:
     def _stop_processes(self) -> None:
         """Stop together what would each take its time, as a function that collects."""
         self.engine.dispose()
-        server = self.postgres.child if self.postgres else None
-        stop_all(filter(None, [*self.functions.values(), self.broker, server]))
+        database = self.postgres.child if self.postgres else None
+        pubsub = self.pubsub.child if self.pubsub else None
+        parts = [*self.functions.values(), self.broker, database, pubsub]
+        stop_all(filter(None, parts))
 
     def _function_environ(self, name: str) -> dict[str, str]:
         function = self.topology.functions[name]

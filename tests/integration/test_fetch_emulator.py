@@ -15,7 +15,7 @@ from rich.console import Console
 
 from infra.local import emulator, fetch_emulator
 from infra.local.fetch_emulator import EMULATOR, Archive, NotFetched, fetch
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 JAR = "pubsub-emulator/lib/cloud-pubsub-emulator-0.8.30-all.jar"
 

@@ -35,7 +35,7 @@ from grpc import RpcError
 from infra.local import emulator, pubsub_server
 from infra.local.pubsub.limits import REQUEST_BYTES
 from infra.local.pubsub.push_request import WINDOW_LABEL
-from tests.servers import push_receiver
+from tests.support.servers import push_receiver
 
 SECONDS = 20
 

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listening = socket.create_server(("127.0.0.1", options.port), backlog=BACKLOG)
     except OSError as error:
         message = f"cannot listen on 127.0.0.1:{options.port}: {error.strerror}"
-        print(message, file=sys.stderr)  # noqa: T201 - a command
+        print(message, file=sys.stderr)
         return 1
     asyncio.run(serve(listening))
     return 0

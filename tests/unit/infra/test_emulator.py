@@ -126,4 +126,3 @@ def test_the_fetched_emulator_is_taken_before_that_of_the_cli(machine, monkeypat
     newer = install_jar(machine / "fetched", "0.8.30")
 
     assert emulator.find().jar == newer != fetched
-
