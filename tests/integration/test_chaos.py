@@ -6,9 +6,8 @@ import pytest
 
 from tests.chaos.run import play
 
-# Seeds that failed once, with the collector of that day: what each had in it is what
-# the histories are about, so they stay.
-FAILED_ONCE = ()
+# 446, 500: weeks deleted before the oldest candle of another timeframe stayed missing.
+FAILED_ONCE = (446, 500)
 
 
 @pytest.mark.parametrize("seed", sorted({*range(1, 7), *FAILED_ONCE}))
