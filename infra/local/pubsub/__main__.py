@@ -51,6 +51,10 @@ async def serve(listening: socket.socket) -> None:
     front.close()
     ticking.cancel()
     await pumps.close()
+    # Hang up first: gRPC's own farewell is a line on the screen of each client.
+    for splice in splices:
+        splice.cancel()
+    await asyncio.gather(*splices, return_exceptions=True)
     await grpc_server.stop(grace=None)
 
 
