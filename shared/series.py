@@ -47,10 +47,11 @@ class Attempt:
 
     While an attempt lasts, no other works on the same series; ``owner`` is how the
     ledger knows it. ``listed`` is False only for a stock known to be delisted,
-    ``halted`` says that its trading is suspended. ``known_from`` is the earliest day
-    on which the stock is known to have existed, by its listing or by the candles of
-    another timeframe. ``requests`` counts what was sent to the broker so far;
-    ``chains`` are the pages that earlier attempts at the task have left.
+    ``halted`` says that its trading is suspended, ``listed_on`` since when it may have
+    candles. ``known_from`` is the earliest day on which the stock is known to have
+    existed, by its listing or by the candles of another timeframe. ``requests`` counts
+    what was sent to the broker so far; ``chains`` are the pages that earlier attempts
+    at the task have left.
     """
 
     request: CollectRequest
@@ -58,6 +59,7 @@ class Attempt:
     series: Series
     listed: bool
     halted: bool = False
+    listed_on: date | None = None
     known_from: date | None = None
     requests: int = 0
     chains: tuple[PageChain, ...] = ()

@@ -44,8 +44,10 @@ def extend(work: Workspace) -> CollectedSeries:
     for span in filter(None, (todo.newer, todo.older)):
         reader = work.reader(span.anchor)
         reader.read_back_to(work.first_slot(span.start))
-        if reader.is_blank:
+        if reader.is_blank and reader.anchor == work.today:
             return nothing_there(work)
+        if reader.is_blank:
+            return rebuild(work, todo, readers[0] if readers else reader)
         _refuse_stale(work, reader)
         if request.mode is Mode.REBUILD or not _proven(work, reader).holds:
             return rebuild(work, todo, readers[0] if readers else reader)

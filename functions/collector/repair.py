@@ -52,8 +52,11 @@ def repair(work: Workspace) -> CollectedSeries:
         if reader is None or not _goes_on_to(work, reader, newest, anchor):
             reader = work.reader(anchor)
         page = reader.next()
-        if reader.is_blank:
+        if reader.is_blank and not work.attempt.listed:
             return nothing_there(work)
+        if reader.is_blank:
+            # Nothing at that day: the whole series tells where the broker ends.
+            return _rebuilt(work, reader)
         if page is None:
             unresolved.add(newest)
             missing.discard(newest)

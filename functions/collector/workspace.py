@@ -99,7 +99,11 @@ class Workspace:
             chain,
             self.observer,
             self.observer.page_read,
-            may_be_blank=series.oldest is None or not self.attempt.listed,
+            # Nothing newer is read from a day in the past: there, the broker may have
+            # nothing although it has newer candles.
+            may_be_blank=series.oldest is None
+            or not self.attempt.listed
+            or anchor != self.today,
             may_be_unknown=not self.attempt.listed,
         )
 
@@ -182,7 +186,7 @@ class Workspace:
 
     def _exists_from(self, series: Series) -> date | None:
         """Before this day no candle can be expected: it is known why."""
-        bounds = [self.attempt.known_from]
+        bounds = [self.attempt.listed_on]
         if series.oldest and (series.history_exhausted or series.end_seen_on):
             contradicted = is_contradicted(self.attempt, series.oldest, self.today)
             if series.history_exhausted or not contradicted:

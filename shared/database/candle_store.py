@@ -187,7 +187,8 @@ KNOWN_SLOTS = text("""
       AND opened_at >= :first AND opened_at < :beyond
       AND seen_at > clock_timestamp() - cast(:believed_for AS interval) * confirmations
 """)
-# Of a task's slots, those with a candle or a known absence, however old.
+# Of a task's slots, those with a candle or a known absence, however old, and those of
+# minutes on a day without a trade.
 ACCOUNTED_FOR = text("""
     SELECT opened_at FROM candles
     WHERE stock_code = :stock_code AND timeframe = :timeframe
@@ -196,6 +197,13 @@ ACCOUNTED_FOR = text("""
     SELECT opened_at FROM absent_slots
     WHERE stock_code = :stock_code AND timeframe = :timeframe
       AND opened_at BETWEEN :first AND :last
+    UNION ALL
+    SELECT slot FROM unnest(cast(:expected AS timestamptz[])) AS t (slot)
+    JOIN candles AS day
+      ON day.stock_code = :stock_code AND day.timeframe = '1d' AND day.volume = 0
+     AND day.opened_at = date_trunc('day', slot AT TIME ZONE 'Asia/Seoul')
+                         AT TIME ZONE 'Asia/Seoul'
+    WHERE :timeframe NOT IN ('1d', '1w')
 """)
 # An absence that is seen anew within a day is the same reading, or a tick's.
 REMEMBER_ABSENT = text("""
@@ -500,7 +508,11 @@ def _missing(
     expected = collected.expected
     if not expected:
         return ()
-    ends = {"first": min(expected), "last": max(expected)}
+    ends = {
+        "first": min(expected),
+        "last": max(expected),
+        "expected": _instants(expected),
+    }
     known = set(connection.execute(ACCOUNTED_FOR, key | ends).scalars())
     return missing_slots(expected, known, ())
 

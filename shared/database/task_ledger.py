@@ -70,6 +70,7 @@ STOCK = text("""
     SELECT coalesce(bool_and(listed), true) AS listed,
            coalesce(bool_or(concat(state, audit_info) LIKE '%거래정지%'), false)
                AS halted,
+           min(listed_on) AS listed_on,
            least(min(listed_on),
                  (SELECT min(oldest) FROM series
                   WHERE stock_code = :stock_code AND timeframe <> :timeframe))

@@ -10,6 +10,7 @@ from google.cloud import pubsub_v1
 
 from infra import dead_letters
 from infra.local import topics
+from infra.local.announcement import NotRunning
 from infra.topology import load
 from shared.errors import MalformedMessage, UnknownStock
 from shared.pubsub.dead_letters import DeadLetterPublisher
@@ -152,7 +153,11 @@ def test_a_message_without_a_body_is_replayed_as_it_was(desk):
 
 
 def test_without_a_stack_it_says_what_to_do(monkeypatch, capsys):
-    monkeypatch.setattr(dead_letters, "_local_project", lambda: None)
+    def running():
+        raise NotRunning
+
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(dead_letters, "running", running)
 
     assert dead_letters.main(["list"]) == 1
     assert "make dev" in capsys.readouterr().out

@@ -264,6 +264,7 @@ class FakeLedger:
         self.listed = True
         self.halted = False
         self.known_from = None
+        self.listed_on = None
         self.renewed = 0
         self._owners = count(1)
 
@@ -314,6 +315,7 @@ class FakeLedger:
             listed=self.listed,
             halted=self.halted,
             known_from=self.known_from,
+            listed_on=self.listed_on,
             requests=task.requests,
             chains=tuple(chain for _, chain in sorted(task.chains.items())),
         )
@@ -378,7 +380,9 @@ class FakeStore:
         memory.quarantine.extend(collected.rejected)
         self._record_absences(key, collected)
         known = memory.candles[key].keys() | memory.absent[key]
-        missing = missing_slots(collected.expected, known, ())
+        quiet = self._without_trades(key)
+        expected = [at for at in collected.expected if kst_date(at) not in quiet]
+        missing = missing_slots(expected, known, ())
         memory.series[key] = replace(collected.series, version=current.version + 1)
         stored = Stored(
             state=task_state(collected, missing),
@@ -436,6 +440,14 @@ class FakeStore:
             mine[at] = candle
             self.memory.rescaled.discard((*key, at))
         return inserted, updated, revised
+
+    def _without_trades(self, key):
+        """Days without a trade, which have no minutes."""
+        stock_code, timeframe = key
+        if not Timeframe(timeframe).minutes:
+            return set()
+        days = self.memory.candles[stock_code, Timeframe.DAY_1.value].values()
+        return {kst_date(day.opened_at) for day in days if not day.volume}
 
     def _move(self, attempt, collected):
         move, request = collected.move, attempt.request

@@ -755,10 +755,31 @@ def test_a_task_answers_for_no_day_after_its_end():
 def test_days_before_the_stock_existed_are_not_missing():
     """Although its last page is full, which proves no end of history."""
     desk = Desk(CANDLES, len(CANDLES) - 2, now="2026-11-18 21:00")
-    desk.ledger.known_from = day("2026-10-01")
+    desk.ledger.listed_on = day("2026-10-01")
 
     assert desk.run(start="2026-01-02").state == "done"
     assert desk.series().end_seen_on is None
+
+
+def test_days_older_than_all_that_is_known_are_missing_all_the_same():
+    """The oldest candle of another timeframe says how old a stock is at least."""
+    desk = Desk(CANDLES, len(CANDLES) - 2, now="2026-11-18 21:00")
+    desk.ledger.known_from = day("2026-10-01")
+
+    assert desk.run(start="2026-01-02").state == "incomplete"
+
+
+def test_a_day_without_a_trade_explains_its_minutes():
+    desk = Desk(HOURS, 300)
+    desk.run("60m", start="2026-10-08", now="2026-11-16 08:00")
+    desk.source.candles = between(HOURS, "2026-10-08", "2026-11-16")
+    assert desk.run("60m", now="2026-11-18 08:00").state == "incomplete"
+
+    desk.memory.candles["005930", "1d"] = {
+        kst(date): a_candle(date, volume=0) for date in ("2026-11-16", "2026-11-17")
+    }
+
+    assert desk.run("60m", now="2026-11-18 08:30").state == "done"
 
 
 # Verify and force
