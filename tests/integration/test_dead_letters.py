@@ -9,8 +9,7 @@ import pytest
 from google.cloud import pubsub_v1
 
 from infra import dead_letters
-from infra.local import topics
-from infra.local.announcement import NotRunning
+from infra.local import announcement, topics
 from infra.topology import load
 from shared.errors import MalformedMessage, UnknownStock
 from shared.pubsub.dead_letters import DeadLetterPublisher
@@ -152,12 +151,9 @@ def test_a_message_without_a_body_is_replayed_as_it_was(desk):
     assert desk.seen("triggers") == [(b"", {"run_id": "r"})]
 
 
-def test_without_a_stack_it_says_what_to_do(monkeypatch, capsys):
-    def running():
-        raise NotRunning
-
+def test_without_a_stack_it_says_what_to_do(monkeypatch, capsys, tmp_path):
     monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
-    monkeypatch.setattr(dead_letters, "running", running)
+    monkeypatch.setattr(dead_letters, "running", lambda: announcement.running(tmp_path))
 
     assert dead_letters.main(["list"]) == 1
     assert "make dev" in capsys.readouterr().out
