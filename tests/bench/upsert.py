@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 
 from shared.candles import Candle, CandleSession, Timeframe
-from shared.database.candle_store import _upsert
+from shared.database.candle_rows import upsert
 from shared.database.engine import new_engine
 from shared.series import Attempt, CollectedSeries, Series
 from shared.sessions import KST
@@ -97,7 +97,7 @@ def ours(engine, page, series=None):
         series=Series(), calendar=0, read_at=page[-1].opened_at, candles=page
     )
     with engine.begin() as connection:
-        return _upsert(connection, key, attempt, collected)
+        return upsert(connection, key, attempt, collected)
 
 
 def columns(candle):
