@@ -37,10 +37,12 @@ def serving(content, status=200):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/emulator/pubsub-emulator.zip"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/pubsub-emulator.zip"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def zipped(**files):
