@@ -86,8 +86,8 @@ def _show(console: Console, stock: str, timeframe: Timeframe, rows: int) -> None
             f"make backfill STOCKS={found.code} TIMEFRAME={timeframe}"
         )
         raise NoCandles(message)
-    title = Text(f"{found.code} {found.name} ", style="bold")
-    title.append(f"{timeframe} · KRW · times in Seoul", style="none")
+    title = Text.assemble((f"{found.code} {found.name} ", "bold"))
+    title.append(f"{timeframe} · KRW · times in Seoul")
     if stack.simulated:
         title.append(f" · {stack.broker}", style="yellow")
     console.print(title)

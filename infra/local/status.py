@@ -52,7 +52,8 @@ def _show(console: Console) -> None:
         watch.look()
         time.sleep(LOOK_SECONDS)
         snapshot = watch.look()
-    badge = Text(f" {stack.broker} ", style=MADE_UP if stack.simulated else REAL)
+    style = MADE_UP if stack.simulated else REAL
+    badge = Text.assemble((f" {stack.broker} ", style))
     console.print(render.screen(snapshot, badge))
     for run in [run for run in snapshot.runs if run.is_over][-LATEST_RUNS:]:
         console.print(render.run_line(run))

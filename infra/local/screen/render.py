@@ -276,7 +276,7 @@ def what_now(stack: Announcement) -> list[tuple[str, str]]:
 
 def fact(name: str, value: str) -> Text:
     """A line of ``what_now``."""
-    return Text(f"{name:>14}  ", style="cyan").append(value, style="none")
+    return Text.assemble((f"{name:>14}  ", "cyan"), value)
 
 
 def dead_letter_line(letter: DeadLetter) -> Text:

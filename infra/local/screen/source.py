@@ -26,7 +26,7 @@ def name(options: Options) -> str:
 
 def badge(options: Options) -> Text:
     """The name, in a colour that tells made-up prices from real ones."""
-    return Text(f" {name(options)} ", style=REAL if options.base_url else MADE_UP)
+    return Text.assemble((f" {name(options)} ", REAL if options.base_url else MADE_UP))
 
 
 def source(options: Options) -> Text:
@@ -38,7 +38,7 @@ def source(options: Options) -> Text:
     ]
     if options.moment:
         facts.append(f"from {options.moment.astimezone(KST):%Y-%m-%d %H:%M} KST on")
-    return badge(options).append(f" {', '.join(filter(None, facts))}", style="none")
+    return Text.assemble(badge(options), f" {', '.join(filter(None, facts))}")
 
 
 def pace(options: Options) -> float | None:

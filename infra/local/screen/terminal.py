@@ -82,10 +82,10 @@ class Terminal:
                 return
             (name, began), self._step = self._step, None
             took = f"{time.monotonic() - began:5.1f} s"
-            shown = Text("✓ ", style="green").append(
-                f"{name:<{STEP_WIDTH}}", style="none"
+            done = Text.assemble(
+                ("✓ ", "green"), f"{name:<{STEP_WIDTH}}", (took, "dim")
             )
-            self.line(shown.append(took, style="dim"))
+            self.line(done)
 
     def draw(self, drawing: Callable[[], RenderableType] | None) -> None:
         """Show what ``drawing`` returns from now on, several times a second."""
@@ -120,7 +120,7 @@ class Terminal:
             name, began = self._step
             passed = time.monotonic() - began
             spinner = SPINNER[int(passed * DRAWS_PER_SECOND * 2) % len(SPINNER)]
-            shown = Text(f"{spinner} ", style="cyan").append(f"{name:<{STEP_WIDTH}}")
+            shown = Text.assemble((f"{spinner} ", "cyan"), f"{name:<{STEP_WIDTH}}")
             self._live.update(
                 shown.append(f"{passed:5.1f} s", style="dim"), refresh=True
             )
