@@ -4,6 +4,7 @@
 
     PipelineError
     ├── ConfigError             a variable is missing or wrong: fix the deployment
+    │   └── DatabaseMisconfigured   an account, a role or an instance is
     ├── PermanentError          waiting cannot help: dead letter now, with the reason
     │   ├── MalformedMessage    the message names a field we cannot accept
     │   ├── CalendarUnknown     a day outside the span of the trading calendar
@@ -66,6 +67,21 @@ class ConfigError(PipelineError):
 
     error_code = "config"
     remedy = "set the variables that the reason names, and deploy again"
+
+
+class DatabaseMisconfigured(ConfigError):
+    """The way to the database is not set up as it has to be; the text has the remedy.
+
+    Once it is, every message that waited for it is handled.
+    """
+
+    error_code = "database_misconfigured"
+    remedy = "do what the reason says; the messages are delivered again"
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        """Name the ``problem`` and the ``remedy``."""
+        super().__init__(f"{problem}; {remedy}")
+        self.remedy = remedy
 
 
 class PermanentError(PipelineError):

@@ -13,6 +13,7 @@ from shared.database.engine import transaction
 from shared.errors import (
     AttemptsExhausted,
     Busy,
+    ConfigError,
     PermanentError,
     PipelineError,
     Postponed,
@@ -211,7 +212,7 @@ class TaskLedger:
     def _end(self, attempt: Attempt, error: PipelineError) -> bool:
         """Record the error; tell whether the task is dead.
 
-        A postponed attempt is not counted.
+        A postponed attempt is not counted, nor one that the deployment does not allow.
         """
         key = _key(attempt.request)
         permanent = isinstance(error, PermanentError)
@@ -223,7 +224,7 @@ class TaskLedger:
         }
         with transaction(self._engine) as connection:
             connection.execute(RELEASE, key | {"owner": attempt.owner})
-            if isinstance(error, Postponed):
+            if isinstance(error, Postponed | ConfigError):
                 connection.execute(GIVE_BACK, key | failure)
                 return False
             state = connection.execute(FAIL, key | failure).scalar()

@@ -12,6 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
 from shared.errors import (
     Busy,
+    ConfigError,
     PermanentError,
     PipelineError,
     PublishFailed,
@@ -73,8 +74,9 @@ def acknowledging(
 
     A permanent error publishes the message as a dead letter and acknowledges it; a
     transient one answers 503 and *busy* answers 429, and both are delivered again; a
-    token that failed is replaced through ``tokens``. An unforeseen exception goes on
-    to the framework, which answers 500.
+    token that failed is replaced through ``tokens``. What only a change of the
+    deployment can put right answers 503 as well: after it, the message is handled. An
+    unforeseen exception goes on to the framework, which answers 500.
     """
     about: dict[str, Any] = {"message_id": delivery.message_id}
     try:
@@ -89,6 +91,9 @@ def acknowledging(
         log_event("will_retry", severity=logging.WARNING, **about, **_reason(error))
         if tokens is not None and isinstance(error, TokenRejected | TokenMissing):
             _request_token(tokens, error)
+        raise ServiceUnavailable(str(error)) from error
+    except ConfigError as error:
+        log_event("misconfigured", severity=logging.ERROR, **about, **_reason(error))
         raise ServiceUnavailable(str(error)) from error
     except Exception as error:
         # The framework logs the traceback; this line is what is counted.

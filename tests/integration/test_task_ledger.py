@@ -8,6 +8,7 @@ from shared.database.task_ledger import TaskLedger
 from shared.errors import (
     AttemptsExhausted,
     Busy,
+    DatabaseMisconfigured,
     KiwoomRejected,
     KiwoomUnavailable,
     TokenRejected,
@@ -141,6 +142,18 @@ def test_a_bug_is_recorded_too(ledger, query, opened):
     assert query("SELECT state, error_code, error_message FROM tasks") == [
         ("failed", "unforeseen", "ZeroDivisionError")
     ]
+
+
+def test_what_the_deployment_does_not_allow_is_no_fault_of_the_task(
+    ledger, query, opened
+):
+    opened(a_request())
+
+    for _ in range(5):
+        with pytest.raises(DatabaseMisconfigured), ledger.attempt(a_request()):
+            raise DatabaseMisconfigured("permission denied", "make migrate")
+
+    assert query("SELECT state, attempts FROM tasks") == [("queued", 0)]
 
 
 def test_a_busy_attempt_is_not_counted(ledger, query, opened):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,8 @@ from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
 
 from shared.errors import (
     Busy,
+    ConfigError,
+    DatabaseMisconfigured,
     KiwoomUnavailable,
     MalformedMessage,
     PublishFailed,
@@ -74,6 +77,26 @@ def test_what_may_pass_is_delivered_again(error, answer):
         raise error
 
     assert dead_letters == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConfigError("KIWOOM_MODE is missing"), DatabaseMisconfigured("403", "grant it")],
+)
+def test_what_a_deployment_puts_right_is_told_and_not_lost(error, caplog):
+    """Waiting does not help, but once the deployment is right the message is handled."""
+    dead_letters = DeadLetters()
+
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(ServiceUnavailable, match=str(error)),
+        acknowledging(a_delivery(), dead_letters),
+    ):
+        raise error
+
+    assert dead_letters == []
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("ERROR", "misconfigured")
 
 
 @pytest.mark.parametrize("version", ["7", "broken"])
