@@ -18,7 +18,7 @@ from alembic.config import Config
 
 from shared.database.engine import new_engine, transaction
 from shared.errors import PipelineError
-from shared.settings import DatabaseSettings
+from shared.settings import MIGRATION_DEADLINES, DatabaseSettings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -59,7 +59,7 @@ def grant(writers: list[str], readers: list[str]) -> None:
     """
     if not writers and not readers:
         return
-    engine = new_engine(DatabaseSettings.from_env())
+    engine = new_engine(DatabaseSettings.from_env(deadlines=MIGRATION_DEADLINES))
     with transaction(engine) as connection:
         for role in (READER, WRITER):
             connection.exec_driver_sql(CREATE_ROLE.format(role=role))

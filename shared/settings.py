@@ -106,21 +106,25 @@ class KiwoomSettings:
 
     base_url: str
     requests_per_second: float | None
+    # As many requests are sent at a time as messages are served.
+    at_once: int = 1
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read ``KIWOOM_MODE``, ``KIWOOM_BASE_URL`` and ``KIWOOM_RATE``."""
+        """Read ``KIWOOM_MODE``, ``KIWOOM_BASE_URL``, ``KIWOOM_RATE``, ``THREADS``."""
         read = _Reader(environ)
         mode = read.choice("KIWOOM_MODE", ("real", "mock"), "real")
         base_url = read.text(
             "KIWOOM_BASE_URL", MOCK_URL if mode == "mock" else REAL_URL
         )
         rate = read.choice("KIWOOM_RATE", ("on", "off"), "on")
+        at_once = max(1, int(read.number("THREADS", 1)))
         read.check()
         limited = rate == "on"
         return cls(
             base_url=base_url.rstrip("/"),
             requests_per_second=REQUESTS_PER_SECOND[mode] if limited else None,
+            at_once=at_once,
         )
 
 
@@ -180,6 +184,36 @@ class PubSubSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseDeadlines:
+    """How many seconds everything at the database may take; None is no limit.
+
+    A frozen database ends work after ``silence``, and recording that after ``checkout``
+    and ``connect``: 15 s together. docs/decisions/0018 tells how they were chosen.
+
+    Attributes:
+        checkout: Waiting for a connection of the pool.
+        connect: Opening one: the Cloud SQL Admin API, TLS and sign-in.
+        ping: The answer that shows that a connection is still good.
+        statement: One statement; PostgreSQL cancels it.
+        lock: Waiting for one lock; PostgreSQL cancels the statement.
+        silence: Waiting for the next bytes; longer than a statement.
+    """
+
+    checkout: float = 4.0
+    connect: float = 4.0
+    ping: float = 2.0
+    statement: float | None = 6.0
+    lock: float | None = 3.0
+    silence: float | None = 7.0
+
+
+# A migration may rewrite a table, and an operator is watching it.
+MIGRATION_DEADLINES = DatabaseDeadlines(
+    connect=15.0, statement=None, lock=30.0, silence=None
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
     """How to reach PostgreSQL: by URL, or through the Cloud SQL connector."""
 
@@ -190,26 +224,39 @@ class DatabaseSettings:
     pool_size: int = 1
     # Who it is, as pg_stat_activity tells it.
     service: str = "operator"
+    on_cloud_run: bool = False
+    deadlines: DatabaseDeadlines = DatabaseDeadlines()
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        deadlines: DatabaseDeadlines | None = None,
+    ) -> Self:
         """Read ``DATABASE_URL``, or else ``CLOUD_SQL_INSTANCE``, its user and name.
 
-        The pool holds one connection for each request served at a time (``THREADS``).
+        ``DATABASE_POOL`` is how many connections an instance may open; without it, one
+        for each message that it serves at a time (``THREADS``).
         """
         read = _Reader(environ)
-        pool_size = max(1, int(read.number("THREADS", 1)))
+        threads = read.number("THREADS", 1)
+        pool_size = max(1, int(read.number("DATABASE_POOL", threads)))
         service = read.text("K_SERVICE", environ.get("FUNCTION_NAME") or "operator")
+        deadlines = deadlines or DatabaseDeadlines()
         url = environ.get("DATABASE_URL")
         if url:
             read.check()
-            return cls(url=url, pool_size=pool_size, service=service)
+            return cls(
+                url=url, pool_size=pool_size, service=service, deadlines=deadlines
+            )
         settings = cls(
             instance=read.text("CLOUD_SQL_INSTANCE"),
             user=read.text("DATABASE_USER"),
             name=read.text("DATABASE_NAME"),
             pool_size=pool_size,
             service=service,
+            on_cloud_run="K_SERVICE" in environ,
+            deadlines=deadlines,
         )
         read.check()
         return settings

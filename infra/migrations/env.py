@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 
 from shared.database.engine import new_engine, transaction
-from shared.settings import DatabaseSettings
+from shared.settings import MIGRATION_DEADLINES, DatabaseSettings
 
 # Two migrations at a time would fight; the number only has to be ours.
 MIGRATION_LOCK = 7_305_930
@@ -13,7 +13,7 @@ MIGRATION_LOCK = 7_305_930
 
 def run() -> None:
     """Run the wanted migrations in one transaction, one process at a time."""
-    engine = new_engine(DatabaseSettings.from_env())
+    engine = new_engine(DatabaseSettings.from_env(deadlines=MIGRATION_DEADLINES))
     with transaction(engine) as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.configure(connection=connection)

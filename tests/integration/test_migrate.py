@@ -8,9 +8,9 @@ import sys
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 
 from shared.database.engine import new_engine, transaction
+from shared.errors import DatabaseMisconfigured
 from shared.settings import DatabaseSettings
 from tests.support import servers
 
@@ -50,8 +50,8 @@ def attempt(engine, statement):
     try:
         with transaction(engine) as connection:
             connection.execute(text(statement))
-    except ProgrammingError as error:
-        return error.orig.args[0]["C"]
+    except DatabaseMisconfigured as error:
+        return error.__cause__.orig.args[0]["C"]
     finally:
         engine.dispose()
     return "done"

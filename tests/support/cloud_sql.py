@@ -8,13 +8,14 @@ import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from google.auth.credentials import Credentials, Scoped
+from google.auth.exceptions import RefreshError
 
 REGION = "asia-northeast3"
 INSTANCE = f"demo-proj:{REGION}:pipeline"
@@ -28,8 +29,11 @@ class FakeCredentials(Credentials, Scoped):
     def __init__(self):
         super().__init__()
         self.refreshed = 0
+        self.has_metadata_server = True
 
     def refresh(self, request):
+        if not self.has_metadata_server:
+            raise RefreshError("Compute Engine Metadata server unavailable")
         self.refreshed += 1
         self.token = f"token-{self.refreshed}"
         self.expiry = datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
@@ -51,6 +55,13 @@ class CloudSql:
         self.certificate_seconds = certificate_seconds
         self.issued = []
         self.connections = []
+        # A status and a message with which the Admin API refuses.
+        self.refusal = None
+        self.api_answers = Event()
+        self.api_answers.set()
+        self.door_answers = Event()
+        self.door_answers.set()
+        self.addresses = [{"type": "PRIVATE", "ipAddress": address}]
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._ca = self._certificate(self._key.public_key(), ca=True)
 
@@ -75,6 +86,8 @@ class CloudSql:
         Thread(target=self._accept, daemon=True).start()
 
     def stop(self):
+        self.api_answers.set()
+        self.door_answers.set()
         self._api.shutdown()
         self._api.server_close()
         self.close_the_door()
@@ -102,7 +115,7 @@ class CloudSql:
             "region": REGION,
             "databaseVersion": "POSTGRES_17",
             "serverCaCert": {"cert": self.ca_pem().decode()},
-            "ipAddresses": [{"type": "PRIVATE", "ipAddress": self.address}],
+            "ipAddresses": self.addresses,
         }
 
     def sign(self, request):
@@ -140,13 +153,16 @@ class CloudSql:
             Thread(target=self._serve, args=(raw,), daemon=True).start()
 
     def _serve(self, raw):
+        raw.settimeout(None)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.door_answers.wait()
         try:
             client = self._tls.wrap_socket(raw, server_side=True)
             server = socket.create_connection(("127.0.0.1", self.postgres_port))
         except OSError:
             raw.close()
             return
+        server.settimeout(None)
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections += [client, server]
         Thread(target=_pump, args=(client, server), daemon=True).start()
@@ -172,11 +188,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         length = int(self.headers["Content-Length"])
-        self._answer(self.sql.sign(json.loads(self.rfile.read(length))))
+        request = json.loads(self.rfile.read(length))
+        self._answer({} if self.sql.refusal else self.sql.sign(request))
 
     def _answer(self, body):
-        data = json.dumps(body).encode()
-        self.send_response(200)
+        status = 200
+        self.sql.api_answers.wait()
+        if self.sql.refusal:
+            status, message = self.sql.refusal
+            body = {"error": {"code": status, "message": message}}
+        with suppress(OSError):
+            self._send(status, json.dumps(body).encode())
+
+    def _send(self, status, data):
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

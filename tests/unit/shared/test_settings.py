@@ -32,6 +32,17 @@ def test_a_url_spares_the_cloud_sql_variables():
     assert "password" not in repr(settings)
 
 
+def test_places_for_messages_and_connections_are_two_numbers():
+    environ = {
+        "DATABASE_URL": "postgresql://u@h/d",
+        "THREADS": "16",
+        "DATABASE_POOL": "4",
+    }
+
+    assert DatabaseSettings.from_env(environ).pool_size == 4
+    assert KiwoomSettings.from_env(environ).at_once == 16
+
+
 def test_the_real_broker_is_asked_four_times_a_second():
     settings = KiwoomSettings.from_env({})
 
