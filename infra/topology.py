@@ -9,11 +9,16 @@ from typing import Any
 import yaml
 
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
+# Connections for operators, migrations, the readers of candles, and PostgreSQL itself.
+RESERVED_CONNECTIONS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One deployable: ``functions/<name>/main.py`` and what it may use."""
+    """One deployable: ``functions/<name>/main.py`` and what it may use.
+
+    ``database_pool`` is how many connections an instance may open; 0 is no database.
+    """
 
     name: str
     entry_point: str
@@ -22,7 +27,7 @@ class Function:
     concurrency: int
     min_instances: int
     max_instances: int
-    database: bool
+    database_pool: int
     publishes: list[str]
     reads_secrets: list[str]
     adds_to_secrets: list[str]
@@ -74,6 +79,12 @@ class Topology:
     subscriptions: dict[str, PushSubscription]
     dead_letter_subscriptions: dict[str, PullSubscription]
     schedules: dict[str, Schedule]
+
+    @property
+    def most_connections(self) -> int:
+        """Connections that all functions may open while a revision is replaced."""
+        functions = self.functions.values()
+        return 2 * sum(each.max_instances * each.database_pool for each in functions)
 
 
 def load(path: Path = PIPELINE) -> Topology:

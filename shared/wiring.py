@@ -26,15 +26,12 @@ def token_vault() -> TokenVault:
 
 
 def kiwoom_clients(
-    engine: Engine, clock: Clock, pool_size: int = 1
+    engine: Engine, clock: Clock
 ) -> Callable[[WaitPolicy], KiwoomClient]:
-    """A client of the broker for each policy, all with one token and one HTTP pool.
-
-    ``pool_size`` is how many requests are sent at a time.
-    """
+    """A client of the broker for each policy, all with one token and one HTTP pool."""
     kiwoom = KiwoomSettings.from_env()
     tokens = CachedToken(token_vault(), clock)
-    http = new_http_session(pool_size)
+    http = new_http_session(kiwoom.at_once)
 
     def client(wait_policy: WaitPolicy) -> KiwoomClient:
         throttle = new_throttle(engine, kiwoom.requests_per_second, wait_policy)

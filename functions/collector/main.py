@@ -74,10 +74,9 @@ def wire() -> Collector:
     """Build everything, at the first message."""
     configure_logging(LogSettings.from_env())
     topics = PubSubSettings.from_env()
-    database = DatabaseSettings.from_env()
-    engine = new_engine(database)
+    engine = new_engine(DatabaseSettings.from_env())
     clock = new_clock(ClockSettings.from_env().offset)
-    client = kiwoom_clients(engine, clock, database.pool_size)
+    client = kiwoom_clients(engine, clock)
     publisher = Publisher(topics.project)
     collector = Collector(
         sources={

@@ -308,6 +308,7 @@ class Stack:
             "FUNCTION_NAME": name,
             # As in production: one worker, as many threads as requests at a time.
             "THREADS": str(function.concurrency),
+            "DATABASE_POOL": str(function.database_pool),
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
             "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,

@@ -45,9 +45,10 @@ resource "google_cloudfunctions2_function" "this" {
         KIWOOM_MODE          = var.kiwoom_mode
         THREADS              = tostring(each.value.concurrency)
       },
-      each.value.database ? {
+      each.value.database_pool > 0 ? {
         CLOUD_SQL_INSTANCE = google_sql_database_instance.this.connection_name
         DATABASE_NAME      = google_sql_database.this.name
+        DATABASE_POOL      = tostring(each.value.database_pool)
         DATABASE_USER      = google_sql_user.function[each.key].name
       } : {},
     )

@@ -8,7 +8,7 @@ locals {
   functions     = local.pipeline.functions
   subscriptions = local.pipeline.subscriptions
 
-  with_database = { for name, function in local.functions : name => function if function.database }
+  with_database = { for name, function in local.functions : name => function if function.database_pool > 0 }
 
   # One entry for each right: keys are known before anything is created.
   publishers = merge([
@@ -36,8 +36,9 @@ locals {
     scheduler = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-cloudscheduler.iam.gserviceaccount.com"
   }
 
-  # Each instance holds a pool of as many connections as it serves messages at a time.
-  most_connections = sum([for _, function in local.with_database : function.max_instances * function.concurrency])
+  # Each instance opens as many connections as its pool has; while a revision is replaced,
+  # the instances of both are there.
+  most_connections = 2 * sum([for _, function in local.functions : function.max_instances * function.database_pool])
   # For operators, migrations, the readers of candles, and PostgreSQL itself.
   reserved_connections = 15
 }

@@ -3,7 +3,12 @@ resource "terraform_data" "preconditions" {
   lifecycle {
     precondition {
       condition     = local.most_connections + local.reserved_connections <= var.database_max_connections
-      error_message = "The functions may open ${local.most_connections} connections and ${local.reserved_connections} are reserved, but database_max_connections is ${var.database_max_connections}: raise it, or lower max_instances or concurrency in pipeline.yaml."
+      error_message = "The functions may open ${local.most_connections} connections and ${local.reserved_connections} are reserved, but database_max_connections is ${var.database_max_connections}: raise it, or lower max_instances or database_pool in pipeline.yaml."
+    }
+
+    precondition {
+      condition     = alltrue([for _, function in local.with_database : function.database_pool <= function.concurrency])
+      error_message = "A function opens no more connections than it serves messages at a time: in pipeline.yaml, database_pool must not exceed concurrency."
     }
 
     precondition {

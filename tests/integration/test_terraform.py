@@ -157,7 +157,9 @@ def test_functions_are_what_pipeline_yaml_says(resources):
                 "THREADS": str(wanted.concurrency),
             }.items()
         )
-        assert ("CLOUD_SQL_INSTANCE" in environment) == wanted.database
+        assert ("CLOUD_SQL_INSTANCE" in environment) == bool(wanted.database_pool)
+        if wanted.database_pool:
+            assert environment["DATABASE_POOL"] == str(wanted.database_pool)
 
 
 def test_sources_are_named_by_their_content(resources):
@@ -334,7 +336,10 @@ def who_what(grant):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"database_max_connections": 50}, "connections and 15 are reserved"),
+        (
+            {"database_max_connections": 40},
+            "may open 26 connections and 15 are reserved",
+        ),
         ({"region": "europe-west1"}, "The broker is in Seoul"),
     ],
 )
@@ -351,6 +356,7 @@ def test_a_plan_that_cannot_work_says_why(built, change, sentence):
         ("timeout_seconds: 540", "timeout_seconds: 600", "must time out before"),
         ("concurrency: 16", "concurrency: 200", "than the broker answers requests"),
         ("time_zone: Asia/Seoul", "time_zone: UTC", "must be Asia/Seoul"),
+        ("database_pool: 4", "database_pool: 17", "must not exceed concurrency"),
     ],
 )
 def test_a_pipeline_that_cannot_work_says_why(built, tmp_path, old, new, sentence):

@@ -1,5 +1,5 @@
 # As cheap as it gets; stop the database when nobody works (docs/deploy.md).
-database_max_connections = 60
+database_max_connections = 50
 database_tier            = "db-g1-small"
 deletion_protection      = false
 environment              = "dev"

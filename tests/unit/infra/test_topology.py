@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from cronsim import CronSim
 
 from functions.collector.collect import BUDGET
 from functions.collector.main import LIVE
-from infra.topology import load
+from infra.topology import RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
@@ -82,6 +83,33 @@ def test_a_collector_gives_its_message_back_before_it_is_cut_off():
 
     collector = TOPOLOGY.functions["collector"]
     assert BUDGET.total_seconds() + rest < collector.timeout_seconds
+
+
+# What Cloud SQL gives db-g1-small, the smallest tier that an environment uses.
+SMALLEST_TIER = 50
+
+
+def test_all_pools_together_fit_the_smallest_database():
+    """Also while a revision is replaced, when the instances of both are there."""
+    limits = [
+        int(limit)
+        for path in (ROOT / "infra/terraform/environments").glob("*.tfvars")
+        for limit in re.findall(r"database_max_connections = (\d+)", path.read_text())
+    ]
+
+    assert min(limits) == SMALLEST_TIER
+    assert TOPOLOGY.most_connections + RESERVED_CONNECTIONS <= SMALLEST_TIER
+
+
+def test_the_plan_reserves_as_many_connections():
+    text = (ROOT / "infra/terraform/locals.tf").read_text(encoding="utf-8")
+
+    assert f"reserved_connections = {RESERVED_CONNECTIONS}\n" in text
+
+
+def test_no_pool_is_larger_than_the_work_that_uses_it():
+    for function in TOPOLOGY.functions.values():
+        assert 0 <= function.database_pool <= function.concurrency
 
 
 def test_a_series_is_kept_for_as_long_as_one_request_takes():
