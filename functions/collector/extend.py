@@ -15,7 +15,7 @@ from shared.series import CollectedSeries, Period, PriceMove
 from shared.sessions import kst_date, midnight
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import datetime
 
     from functions.collector.overlap import PriceBasis
     from functions.collector.page_reader import PageReader
@@ -49,6 +49,8 @@ def extend(work: Workspace) -> CollectedSeries:
         if reader.is_blank:
             return rebuild(work, todo, readers[0] if readers else reader)
         _refuse_stale(work, reader)
+        if not work.follows(reader):
+            _refuse_early_end(work, reader)
         if request.mode is Mode.REBUILD or not _proven(work, reader).holds:
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
@@ -133,13 +135,14 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     reader.read_back_to(work.first_slot(todo.wanted_from))
     if reader.is_blank:
         return nothing_there(work)
+    _refuse_early_end(work, reader)
     basis = work.price_basis(reader)
     collected = work.collected([reader], todo.wanted_from, todo.asked_from)
     if basis.verdict is Verdict.MOVED:
         move = PriceMove(
             ratio=basis.ratio,
             after=basis.moved_through or todo.wanted_from,
-            effective_by=basis.same_from or _latest_session(work),
+            effective_by=basis.same_from or work.today,
             evidence=basis.evidence,
         )
         return replace(collected, move=move, outliers=basis.outliers)
@@ -149,6 +152,23 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
         unsettled = replace(collected.series, settled_through=None)
         return replace(collected, series=unsettled, expected=())
     return replace(collected, move=_known_move(work, reader, basis))
+
+
+def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
+    """Refuse an answer that ends although we have older candles that it should have.
+
+    Minutes older than the broker keeps contradict nothing.
+    """
+    oldest = work.attempt.series.oldest
+    if oldest is None or not reader.chain.is_at_end:
+        return
+    if work.timeframe.minutes:
+        oldest = max(oldest, work.today - MINUTES_KEPT)
+    if midnight(oldest) >= reader.oldest:
+        return
+    if work.store.candles(work.attempt, Period(midnight(oldest), reader.oldest)):
+        message = "the broker's answer ends although it had older candles before"
+        raise KiwoomUnavailable(message)
 
 
 def _proven(work: Workspace, reader: PageReader) -> PriceBasis:
@@ -202,7 +222,3 @@ def _refuse_stale(work: Workspace, reader: PageReader) -> None:
     if reader.newest < newest:
         message = "the broker's answer is older than one that it gave before"
         raise KiwoomUnavailable(message)
-
-
-def _latest_session(work: Workspace) -> date:
-    return work.calendar.latest_opened(work.now) or work.today

@@ -232,7 +232,9 @@ def _candidates(pairs: Sequence[_Pair]) -> Iterator[float]:
 
 def _count(ratio: float, pairs: Sequence[_Pair]) -> _Votes:
     """Let every candle vote that can tell ``ratio`` from none."""
-    votes = [(pair, vote) for pair in pairs if (vote := _vote(ratio, pair)) is not None]
+    several = _sessions(pairs) >= SESSIONS
+    cast = [(pair, _vote(ratio, pair, several=several)) for pair in pairs]
+    votes = [(pair, vote) for pair, vote in cast if vote is not None]
     moved_first = _division([not moved for _, moved in votes])
     same_first = _division([moved for _, moved in votes])
     if moved_first.strays > same_first.strays:
@@ -246,10 +248,13 @@ def _count(ratio: float, pairs: Sequence[_Pair]) -> _Votes:
     return _Votes(ratio, older, newer, moved_first.strays, contradict=False)
 
 
-def _vote(ratio: float, pair: _Pair) -> bool | None:
-    """Whether the candle moved by ``ratio``; None where it cannot tell."""
+def _vote(ratio: float, pair: _Pair, *, several: bool) -> bool | None:
+    """Whether the candle moved by ``ratio``; None where it cannot tell.
+
+    The volume of a single day proves nothing: its last shares come after midnight.
+    """
     by_prices = pair.is_told_by_prices(ratio)
-    by_volume = pair.is_told_by_volume(ratio)
+    by_volume = pair.is_told_by_volume(ratio) and several
     if by_prices and not pair.is_same:
         return pair.is_explained_by(ratio) or None
     if by_prices:

@@ -51,11 +51,11 @@ def basis_from_days(
     if basis.holds:
         return None
     if basis.verdict is Verdict.MOVED and basis.moved_through:
-        following = [at for at in days if kst_date(at) > basis.moved_through]
+        # Days tell that these minutes moved, not when: at any time from then to now.
         return PriceMove(
             ratio=basis.ratio,
             after=basis.moved_through,
-            effective_by=min(map(kst_date, following), default=work.today),
+            effective_by=work.today,
             evidence=basis.evidence,
         )
     message = f"the days of {request.stock_code} do not tell whether the prices of its "

@@ -103,9 +103,16 @@ class Workspace:
             # nothing although it has newer candles.
             may_be_blank=series.oldest is None
             or not self.attempt.listed
-            or anchor != self.today,
+            or anchor != self.today
+            or self._all_are_lost(series),
             may_be_unknown=not self.attempt.listed,
         )
+
+    def _all_are_lost(self, series: Series) -> bool:
+        """Whether the broker keeps none of our candles any more: they are too old."""
+        kept_from = midnight(self.today - MINUTES_KEPT)
+        is_old = series.newest is not None and series.newest < kept_from
+        return bool(self.timeframe.minutes) and is_old
 
     def first_slot(self, day: date) -> datetime:
         """The first instant on or after ``day`` at which a candle can open."""
@@ -205,9 +212,15 @@ class Workspace:
         if over is None or proven is None:
             return before
         found = min(over, proven)
-        if found < kst_date(reader.oldest):
+        # What lies between the last settled session and the answer was not read again.
+        if found < kst_date(reader.oldest) or not self.follows(reader):
             return before
         return max(filter(None, (before, found)))
+
+    def follows(self, reader: PageReader) -> bool:
+        """Whether the answer reaches back to the last settled session."""
+        before = self.attempt.series.settled_through
+        return before is None or reader.oldest <= self.first_slot(before + DAY)
 
     def _covered(self, readers: Sequence[PageReader], wanted_from: date) -> Series:
         """How far back the answers reach, and whether they saw the end of history."""
@@ -229,8 +242,10 @@ class Workspace:
     def _with_end(self, series: Series, reader: PageReader) -> Series:
         """The broker says that its history ends here: once, or once more."""
         read_on, end = kst_date(reader.read_at), kst_date(reader.oldest)
-        as_before = series.oldest is not None and end >= series.oldest
-        seen = series.end_seen_on if as_before else None
+        if series.oldest and end > series.oldest:
+            # Candles of ours contradict it.
+            return series
+        seen = series.end_seen_on if end == series.oldest else None
         if seen is None:
             return replace(series, end_seen_on=read_on, history_exhausted=False)
         wait = CONTRADICTED_END if is_contradicted(self.attempt, end, read_on) else DAY
@@ -268,7 +283,7 @@ class Workspace:
         return tuple(sorted(found))
 
     def _due_and_not_served(self, reader: PageReader) -> tuple[datetime, ...]:
-        """Sessions that are over and of which there is not a single candle.
+        """Sessions that are over and that the answer tells nothing about.
 
         That is a failure, unless the stock is halted: then it is no surprise.
         """
@@ -280,4 +295,11 @@ class Workspace:
         newest = last_day(self.timeframe, kst_date(reader.newest))
         if over is None:
             return ()
-        return tuple(expected_slots(self.calendar, self.timeframe, newest + DAY, over))
+        due = expected_slots(self.calendar, self.timeframe, newest + DAY, over)
+        settled = self.attempt.series.settled_through
+        if settled and not self.follows(reader):
+            oldest = kst_date(reader.oldest)
+            due |= expected_slots(self.calendar, self.timeframe, settled + DAY, oldest)
+        return tuple(
+            slot for slot in due if slot < reader.oldest or slot > reader.newest
+        )

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from functions.collector import extend
 from shared.candles import Timeframe
 from shared.errors import (
     KiwoomUnavailable,
@@ -245,6 +246,7 @@ def test_where_nothing_is_in_common_pages_are_read_until_something_is():
     assert desk.asks(now="2026-11-20 10:30") == [1, 2]
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_nothing_in_common_and_nothing_that_tells_writes_nothing():
     desk = loaded()
     before = desk.stored()
@@ -325,6 +327,12 @@ KNOWN = PriceMove(
 )
 
 
+@pytest.fixture
+def short_retention(monkeypatch):
+    """A broker that keeps minutes for three days."""
+    monkeypatch.setattr(extend, "MINUTES_KEPT", timedelta(days=3))
+
+
 def halted(**more):
     """Hours to 2026-11-12; then none until the 13th, when no older one is served."""
     desk = loaded(300, timeframe="60m", candles=[*HOURS, *DAYS], now="2026-11-12 21:00")
@@ -334,6 +342,7 @@ def halted(**more):
     return desk
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_old_minutes_without_any_in_common_are_moved_as_the_days_tell():
     desk = halted(actions=[(day("2026-11-13"), SPLIT)])
 
@@ -346,6 +355,7 @@ def test_old_minutes_without_any_in_common_are_moved_as_the_days_tell():
     )
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_old_minutes_stay_where_the_days_tell_that_nothing_moved():
     desk = halted()
 
@@ -355,6 +365,7 @@ def test_old_minutes_stay_where_the_days_tell_that_nothing_moved():
     assert desk.stored("60m") == between(HOURS, "2026-10-08", "2026-11-16")
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_days_that_do_not_tell_leave_old_minutes_unproven():
     desk = halted(days=between(DAYS, "2026-11-13"))
     before = desk.stored("60m")
@@ -365,6 +376,7 @@ def test_days_that_do_not_tell_leave_old_minutes_unproven():
     assert desk.stored("60m") == before
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_a_known_move_is_applied_to_what_is_no_longer_served():
     """Another timeframe has proven it: it is not proven a second time."""
     desk = halted(days=[])
@@ -377,6 +389,7 @@ def test_a_known_move_is_applied_to_what_is_no_longer_served():
     )
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_a_known_move_is_applied_although_all_that_is_served_is_newer_than_it():
     """The hours since the halt were read before any timeframe had found the action."""
     desk = halted()
@@ -391,6 +404,7 @@ def test_a_known_move_is_applied_although_all_that_is_served_is_newer_than_it():
     )
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_a_known_move_that_a_reading_has_worked_in_already_is_not_applied_again():
     desk = halted(actions=[(day("2026-11-13"), SPLIT)])
     desk.run("60m", now="2026-11-16 21:00")
@@ -401,6 +415,7 @@ def test_a_known_move_that_a_reading_has_worked_in_already_is_not_applied_again(
     assert desk.stored("60m") == before
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_a_known_move_is_not_applied_to_a_series_that_was_loaded_after_it():
     """Its candles from before the action stand on its basis, those still served show."""
     desk = Desk(HOURS, 300, actions=[(KNOWN.effective_by, SPLIT)])
@@ -414,6 +429,7 @@ def test_a_known_move_is_not_applied_to_a_series_that_was_loaded_after_it():
     assert desk.stored("60m") == before
 
 
+@pytest.mark.usefixtures("short_retention")
 def test_a_known_move_is_not_applied_to_candles_from_after_it():
     """Its message may come late, and the broker may serve none from before it."""
     desk = Desk(HOURS, 300, actions=[(KNOWN.effective_by, SPLIT)])
