@@ -36,10 +36,6 @@ def basis_from_days(
         PriceBasisUnproven: If the days do not tell either.
     """
     request = work.attempt.request
-    if not request.timeframe.minutes:
-        message = f"no {request.timeframe} candle of {request.stock_code} is served "
-        message += "that we have too; publish a rebuild once the broker serves some"
-        raise PriceBasisUnproven(message)
     query = ChartQuery(
         stock_code=request.stock_code, timeframe=Timeframe.DAY_1, anchor=work.today
     )

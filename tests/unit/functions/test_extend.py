@@ -246,17 +246,15 @@ def test_where_nothing_is_in_common_pages_are_read_until_something_is():
     assert desk.asks(now="2026-11-20 10:30") == [1, 2]
 
 
-@pytest.mark.usefixtures("short_retention")
-def test_nothing_in_common_and_nothing_that_tells_writes_nothing():
+def test_days_without_any_in_common_write_nothing():
     desk = loaded()
     before = desk.stored()
     desk.source.candles = between(CANDLES, "2026-11-19")
     asked = desk.source.requests
 
-    with pytest.raises(PriceBasisUnproven, match="publish a rebuild"):
+    with pytest.raises(KiwoomUnavailable, match="ends although it had older candles"):
         desk.run(now="2026-11-20 10:30")
 
-    # Other days cannot tell about days: they are not requested.
     assert desk.source.requests == asked + 1
     assert desk.stored() == before
     assert desk.series().settled_through == day("2026-11-17")
