@@ -3,19 +3,19 @@ locals {
 
   # Canonical log lines of the functions, counted. The filter is on the event's name.
   log_metrics = {
-    collected     = { event = "collected", description = "Tasks that were done", label = "timeframe" }
-    stale-series  = { event = "stale_series", description = "Ticks that found series behind", label = "timeframe" }
-    token-checked = { event = "(token_refreshed|token_kept)", description = "Times that a good token was there", label = null }
-    horizon-near  = { event = "calendar_horizon_near", description = "Syncs that found the calendar to end soon", label = null }
-    unforeseen    = { event = "unforeseen", description = "Mistakes of ours", label = null }
+    collected     = { event = "collected", description = "Finished tasks", label = "timeframe" }
+    stale-series  = { event = "stale_series", description = "Ticks that found stale series", label = "timeframe" }
+    token-checked = { event = "(token_refreshed|token_kept)", description = "Checks that found or issued a valid token", label = null }
+    horizon-near  = { event = "calendar_horizon_near", description = "Syncs that found a calendar about to end", label = null }
+    unforeseen    = { event = "unforeseen", description = "Bugs", label = null }
   }
 
   charts = {
     "Tasks done"              = { metric = "logging.googleapis.com/user/pipeline/collected", aligner = "ALIGN_DELTA" }
     "Ticks with stale series" = { metric = "logging.googleapis.com/user/pipeline/stale-series", aligner = "ALIGN_DELTA" }
-    "Messages that wait"      = { metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", aligner = "ALIGN_MAX" }
+    "Waiting messages"        = { metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", aligner = "ALIGN_MAX" }
     "Oldest message, seconds" = { metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", aligner = "ALIGN_MAX" }
-    "Answers of functions"    = { metric = "run.googleapis.com/request_count", aligner = "ALIGN_DELTA" }
+    "Responses of functions"  = { metric = "run.googleapis.com/request_count", aligner = "ALIGN_DELTA" }
     "Instances"               = { metric = "run.googleapis.com/container/instance_count", aligner = "ALIGN_MAX" }
     "Database connections"    = { metric = "cloudsql.googleapis.com/database/postgresql/num_backends", aligner = "ALIGN_MAX" }
     "Database disk, bytes"    = { metric = "cloudsql.googleapis.com/database/disk/bytes_used", aligner = "ALIGN_MAX" }
@@ -38,7 +38,7 @@ locals {
 
   alerts = {
     stale-series = {
-      title    = "A series is behind"
+      title    = "Stale series"
       filter   = "metric.type = \"logging.googleapis.com/user/pipeline/stale-series\" AND resource.type = \"cloud_run_revision\""
       above    = 0
       lasts    = "0s"
@@ -47,7 +47,7 @@ locals {
       severity = "CRITICAL"
     }
     dead-letters = {
-      title    = "Messages could not be handled"
+      title    = "Messages in the dead-letter topic"
       filter   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.pipeline.dead_letter_subscriptions))}\")"
       above    = 0
       lasts    = "0s"
@@ -56,7 +56,7 @@ locals {
       severity = "ERROR"
     }
     oldest-message = {
-      title    = "A message waits for more than an hour"
+      title    = "A message has been waiting for more than an hour"
       filter   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.subscriptions))}\")"
       above    = 3600
       lasts    = "300s"
@@ -74,7 +74,7 @@ locals {
       severity = "WARNING"
     }
     database-connections = {
-      title    = "Database connections run out"
+      title    = "Database connections are running out"
       filter   = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\" AND resource.type = \"cloudsql_database\""
       above    = floor(0.8 * var.database_max_connections)
       lasts    = "300s"
@@ -95,7 +95,7 @@ locals {
 }
 
 resource "google_monitoring_notification_channel" "email" {
-  display_name = "Whoever is on duty"
+  display_name = "On-call"
   type         = "email"
 
   labels = {
@@ -168,15 +168,15 @@ resource "google_monitoring_alert_policy" "threshold" {
   depends_on = [google_logging_metric.this]
 }
 
-# Silence is what has to be noticed here: the schedule comes every six hours, on every day.
+# Silence is the alarm here: the schedule fires every six hours, on every day.
 resource "google_monitoring_alert_policy" "token_age" {
-  display_name          = "Nobody has seen to the token"
+  display_name          = "Token not refreshed"
   combiner              = "OR"
   severity              = "CRITICAL"
   notification_channels = [google_monitoring_notification_channel.email.id]
 
   conditions {
-    display_name = "No good token was found or issued for 13 hours"
+    display_name = "No valid token has been found or issued for 13 hours"
 
     condition_absent {
       filter   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["token-checked"].name}\" AND resource.type = \"cloud_run_revision\""
@@ -192,7 +192,7 @@ resource "google_monitoring_alert_policy" "token_age" {
 
   documentation {
     mime_type = "text/markdown"
-    subject   = "[${var.environment}] Nobody has seen to the token"
+    subject   = "[${var.environment}] Token not refreshed"
     content   = "${local.runbook}#token-age"
   }
 }

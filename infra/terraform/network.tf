@@ -19,9 +19,9 @@ resource "google_compute_subnetwork" "functions" {
   }
 }
 
-# Nobody has to come in: functions go out, and are reached through Google's front end.
-resource "google_compute_firewall" "nobody_comes_in" {
-  name          = "nobody-comes-in"
+# No ingress: functions only call out, and are reached through Google's front end.
+resource "google_compute_firewall" "deny_ingress" {
+  name          = "deny-ingress"
   network       = google_compute_network.this.name
   direction     = "INGRESS"
   priority      = 1000

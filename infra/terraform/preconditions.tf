@@ -1,4 +1,4 @@
-# What would only show at night: a plan that breaks one of these does not start.
+# What would only fail later, at night: a plan that violates one of these is refused.
 resource "terraform_data" "preconditions" {
   lifecycle {
     precondition {
@@ -20,8 +20,8 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      # Whoever waits for a slot holds a place; with more places than slots in a minute
-      # the last one would wait longer than live work may.
+      # A waiting message occupies one of the concurrent messages; with more of them than
+      # slots in a minute the last one would wait longer than live work may.
       condition     = local.functions.collector.max_instances * local.functions.collector.concurrency <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
       error_message = "The collectors serve more messages at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower max_instances or concurrency of collector in pipeline.yaml."
     }
@@ -38,7 +38,7 @@ resource "terraform_data" "preconditions" {
 
     precondition {
       condition     = toset(keys(local.packages)) == toset(keys(local.functions))
-      error_message = "The zips in build/ are not those of the functions in pipeline.yaml: run make package."
+      error_message = "The zips in build/ do not match the functions in pipeline.yaml: run make package."
     }
   }
 }

@@ -1,5 +1,5 @@
 variable "alert_email" {
-  description = "Who is told when something is wrong."
+  description = "Address that alerts are sent to."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "alert_email" {
 }
 
 variable "billing_account" {
-  description = "Billing account for the monthly budget; null makes no budget."
+  description = "Billing account for the monthly budget; null creates no budget."
   type        = string
   default     = null
 
@@ -20,7 +20,7 @@ variable "billing_account" {
 }
 
 variable "budget_krw" {
-  description = "Monthly budget in KRW; 50, 90 and 100 % of it are told to alert_email."
+  description = "Monthly budget in KRW; alert_email is notified at 50, 90 and 100 %."
   type        = number
   default     = 150000
 
@@ -31,7 +31,7 @@ variable "budget_krw" {
 }
 
 variable "database_high_availability" {
-  description = "Whether a second zone stands by; doubles the price of the database."
+  description = "Whether a standby runs in a second zone; doubles the price of the database."
   type        = bool
   default     = false
 }
@@ -48,7 +48,7 @@ variable "database_max_connections" {
 }
 
 variable "database_tier" {
-  description = "Machine of the database."
+  description = "Machine type of the database."
   type        = string
   default     = "db-g1-small"
 
@@ -59,7 +59,7 @@ variable "database_tier" {
 }
 
 variable "deletion_protection" {
-  description = "Whether the database refuses to be destroyed."
+  description = "Whether the database is protected from being destroyed."
   type        = bool
   default     = true
 }
@@ -75,7 +75,7 @@ variable "environment" {
 }
 
 variable "kiwoom_mode" {
-  description = "The broker's host that the app key is for: real or mock."
+  description = "Broker host that the app key belongs to: real or mock."
   type        = string
   default     = "real"
 
@@ -91,12 +91,12 @@ variable "project_id" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
-    error_message = "project_id must be the id of a project: 6 to 30 small letters, digits and hyphens."
+    error_message = "project_id must be the id of a project: 6 to 30 lowercase letters, digits and hyphens."
   }
 }
 
 variable "region" {
-  description = "Where everything is: near the broker, which serves registered addresses only."
+  description = "Region of all resources: near the broker, which serves registered addresses only."
   type        = string
   default     = "asia-northeast3"
 
@@ -107,7 +107,7 @@ variable "region" {
 }
 
 variable "schedules_paused" {
-  description = "Whether the schedules rest; in dev nothing is collected unless asked for."
+  description = "Whether the schedules are paused; in dev nothing is collected unless requested."
   type        = bool
   default     = false
 }
