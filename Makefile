@@ -85,7 +85,7 @@ format: $(READY) ## Rewrite the code in its style
 	$(BIN)/ruff check --fix .
 
 .PHONY: checkov
-checkov: $(CHECKOV) ## What checkov has to say about the stack; each skip has its reason beside it
+checkov: $(CHECKOV) ## Check the Terraform stack with checkov; each skip has its reason beside it
 	$(CHECKOV)/bin/checkov -d infra/terraform --framework terraform --compact --quiet --skip-download
 
 ##@ Pub/Sub (without it an embedded one runs; PUBSUB=embedded|emulator chooses)
@@ -105,7 +105,7 @@ stocks: $(LOCAL) ## Load a stock master from files: make stocks FROM=folder (kos
 	@$(BIN)/python -m infra.load_stocks '$(FROM)'
 
 .PHONY: reference
-reference: $(LOCAL) ## Ask reference_sync: make reference MSG='{"close":"2026-12-24"}'
+reference: $(LOCAL) ## Send a message to reference_sync: make reference MSG='{"close":"2026-12-24"}'
 	@$(BIN)/python -m infra.local.publish --topic reference '$(MSG)'
 
 ##@ Deploy (docs/deploy.md)
@@ -134,11 +134,11 @@ dlq: $(LOCAL) ## What could not be handled, by what went wrong
 	@$(BIN)/python -m infra.dead_letters list --project '$(PROJECT)' --code '$(CODE)'
 
 .PHONY: dlq-replay
-dlq-replay: $(LOCAL) ## Put it back to the topics where it was
+dlq-replay: $(LOCAL) ## Publish it to its topics again
 	@$(BIN)/python -m infra.dead_letters replay --project '$(PROJECT)' --code '$(CODE)'
 
 .PHONY: dlq-drop
-dlq-drop: $(LOCAL) ## Take it away for good
+dlq-drop: $(LOCAL) ## Remove it permanently
 	@$(BIN)/python -m infra.dead_letters drop --project '$(PROJECT)' --code '$(CODE)'
 
 ##@ Set up
@@ -154,12 +154,12 @@ clean: ## Remove the virtual environment and all local data
 help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# What make dev needs is there sooner without the tools of the tests.
+# Set-up is faster without the tools of the tests.
 $(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
 	@infra/local/setup.sh $(VENV) requirements-local.txt
 	@pwd -P > $@
 
-# Of its own, because it wants other versions of what we use.
+# An environment of its own, because it needs other versions of our packages.
 $(CHECKOV):
 	$(or $(PYTHON),python3) -m venv $@
 	$@/bin/pip install --quiet checkov==3.3.30 || (rm -rf $@; exit 1)

@@ -33,7 +33,7 @@ HELD_SECONDS = 600
 PULL_SECONDS = 5.0
 # A message may have 10 MB, of which its beginning tells enough.
 SHOWN_BYTES = 2000
-# The letters are held for so long; what is not done by then is not done twice.
+# Pulled letters stay leased this long; what is not done by then is not done twice.
 TOTAL_SECONDS = 300.0
 
 
@@ -122,7 +122,7 @@ def _chunks(letters: Sequence[DeadLetter]) -> Iterable[list[str]]:
 
 
 def summary(letters: Sequence[DeadLetter]) -> list[str]:
-    """Lines about the letters by what went wrong; the newest of each is told."""
+    """Lines about the letters, grouped by what went wrong, with the newest of each."""
     groups: dict[tuple[str, str], list[DeadLetter]] = {}
     for letter in letters:
         group = (letter.topic or "from nowhere", letter.error_code)

@@ -31,7 +31,7 @@
     │       ├── DatabaseUnavailable PostgreSQL cannot be reached
     │       └── Busy                another attempt is at the series, or the wait
     │                               for a request slot is too long
-    └── Unforeseen              a mistake of ours: the log has the traceback
+    └── Unforeseen              a bug: the log has the traceback
 
 No message of these errors ever holds a key, a secret or a token: the Functions
 Framework sends the text of an exception back to the caller.
@@ -63,7 +63,7 @@ class PipelineError(Exception):
 
 
 class ConfigError(PipelineError):
-    """Variables are missing or wrong; the text names every one of them at once."""
+    """Variables are missing or wrong; the text names all of them at once."""
 
     error_code = "config"
     remedy = "set the variables that the reason names, and deploy again"
@@ -141,7 +141,7 @@ class NoCandles(PermanentError):
 
 
 class BeyondRetention(PermanentError):
-    """Minutes were asked for that are older than the broker keeps."""
+    """Minutes were requested that are older than the broker keeps."""
 
     error_code = "beyond_retention"
     remedy = "ask for days or weeks, which the broker keeps from the beginning"
@@ -190,7 +190,7 @@ class AttemptsExhausted(PermanentError):
     """A task failed as often as it may; text and code are its last error's."""
 
     def __init__(self, error: PipelineError, attempts: int) -> None:
-        """Keep the last ``error`` of so many ``attempts``."""
+        """Keep the last ``error`` after this number of ``attempts``."""
         super().__init__(f"failed {attempts} times, at last: {error}")
         self.error_code = error.error_code
         self.remedy = error.remedy
@@ -289,14 +289,14 @@ class DatabaseUnavailable(Postponed):
 
 
 class Busy(Postponed):
-    """Come back later (HTTP 429): nothing went wrong at all."""
+    """Deliver again later (HTTP 429): nothing went wrong."""
 
     error_code = "busy"
     remedy = "none: the message is delivered again"
 
 
 class Unforeseen(PipelineError):
-    """A mistake of ours, known by the ``kind`` of exception alone."""
+    """A bug, known by the ``kind`` of exception alone."""
 
     error_code = "unforeseen"
     remedy = "the log has the traceback"

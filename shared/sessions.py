@@ -138,7 +138,7 @@ class Calendar:
         if hours is None:
             self._check(day)
             return None
-        # Most of the ten thousand sessions are never looked at.
+        # Most of the ten thousand sessions are never used.
         session = self._built.get(day)
         if session is None:
             session = self._built[day] = MarketSession.at(day, *hours)

@@ -56,10 +56,10 @@ class Secrets:
         project: str,
         seconds: float = RPC_SECONDS,
     ) -> None:
-        """Use the secrets of ``project``; try each call for so many ``seconds``."""
+        """Use the secrets of ``project``; retry each call for up to ``seconds``."""
         self._client = client
         self._project = project
-        # The client's own retries go on for a minute, which no push waits for.
+        # The client's own retries last a minute, which is too long for a push.
         self._limits: dict[str, Any] = {
             "timeout": seconds,
             "retry": Retry(predicate=if_transient_error, timeout=seconds),
@@ -146,8 +146,8 @@ class TokenVault:
     def stored(self) -> AccessToken | None:
         """Read the token, None if there is none.
 
-        For a while after a version was added the service may still tell of the one
-        before, so what was put here is known better.
+        For a while after a version was added, the service may still return the one
+        before; what this instance has put is newer.
 
         Raises:
             VaultUnavailable: If Secret Manager does not answer.

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from shared.pages import PageChain
     from shared.series import Attempt, PriceMove, Stored
 
-# The broker's cursors are not meant to be kept, and a forming candle grows old.
+# The broker's cursors do not last, and a forming candle goes stale.
 CHAIN_LIFE = timedelta(minutes=10)
-# A message is given back after so long, while there is time for one more request.
+# A message is returned after this time, while one more request still fits in.
 BUDGET = timedelta(minutes=6)
 
 

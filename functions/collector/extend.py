@@ -29,7 +29,7 @@ def extend(work: Workspace) -> CollectedSeries:
 
     Raises:
         NoCandles: If the broker has nothing at all of a listed stock.
-        PriceBasisUnproven: If nothing tells on which basis older candles of ours are.
+        PriceBasisUnproven: If nothing proves on which basis our older candles are.
         KiwoomUnavailable: If an answer proves nothing.
     """
     request = work.attempt.request
@@ -68,7 +68,7 @@ def _forget_the_end(work: Workspace) -> None:
 
 
 def nothing_to_read(work: Workspace) -> CollectedSeries:
-    """Nothing can be new; the task still answers for the days it was asked for."""
+    """Nothing can be new; the task still answers for the days that were requested."""
     request, series = work.attempt.request, work.attempt.series
     expected: tuple[datetime, ...] = ()
     if series.covered_from and not series.ended:

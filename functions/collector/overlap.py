@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 EVIDENCE_CANDLES = 3
 # A price is rounded by half a won at most; floating point adds next to nothing.
 HALF_A_WON = 0.5 + 1e-6
-# A ratio is only believed with the candles of so many sessions behind it, where we
-# have so many.
+# A ratio is believed only with candles of this many sessions behind it, if there are
+# that many.
 SESSIONS = 2
-# Smaller volumes say too little about a ratio.
+# Smaller volumes are too coarse to tell a ratio.
 TELLING_VOLUME = 1_000
 DECIMALS = (1, 2, 3, 4)
 LARGEST_DENOMINATOR = 100_000
@@ -46,7 +46,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBasis:
-    """A verdict over ``compared`` candles of so many ``sessions``.
+    """A verdict over ``compared`` candles from ``sessions`` sessions.
 
     With MOVED, our prices times ``ratio`` are theirs, for all candles up to
     ``moved_through`` but the ``outliers``; newer ones, from ``same_from`` on, stand
@@ -308,7 +308,7 @@ def _bounds(pair: _Pair, ours_rounded: bool) -> Iterator[tuple[float, float]]:  
 
 
 def _decimals(ratio: Fraction, digits: int) -> Iterator[Fraction]:
-    """The ratio, and one over it, with so many decimals."""
+    """The ratio and its inverse, rounded to ``digits`` decimals."""
     yield round(ratio, digits)
     inverse = round(1 / ratio, digits)
     if inverse:

@@ -105,10 +105,10 @@ class PageReader:
                 return
 
     def next(self) -> Page | None:
-        """Read one page more; None where the broker says that there is none.
+        """Read one more page; None if the broker says that there is none.
 
         Raises:
-            KiwoomUnavailable: If the answer proves nothing; it is worth asking again.
+            KiwoomUnavailable: If the answer proves nothing, so that a retry may help.
         """
         if self.is_blank or self.chain.is_at_end:
             return None

@@ -1,4 +1,4 @@
-"""What to ask the broker for, so that a series has no hole and no request is wasted."""
+"""What to request from the broker: no hole in the series, no wasted request."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from shared.series import Attempt, Series
 
-# With so many candles of ours, an older range proves its price basis.
+# With this many stored sessions, an older range proves its price basis.
 OVERLAP_SESSIONS = 3
-# An end of history that something contradicts must be seen again after so long.
+# A contradicted end of history must be seen again after this time.
 CONTRADICTED_END = timedelta(days=7)
-# After so long, an end of history is looked for once more.
+# After this time, the end of history is checked once more.
 END_BELIEVED_FOR = timedelta(days=180)
-# Where another source knows older days than this, the end is contradicted.
+# If another source knows days older by more than this, the end is contradicted.
 TOLERATED_GAP = timedelta(days=14)
 
 
@@ -60,7 +60,7 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
     from what is covered is joined to it: a series never has a hole.
 
     Raises:
-        BeyondRetention: If the range is one of minutes that the broker keeps no more.
+        BeyondRetention: If the range is one of minutes that the broker no longer keeps.
     """
     request, series = attempt.request, attempt.series
     _refuse_lost_minutes(request, series, kst_date(now))
@@ -120,7 +120,7 @@ def _refuse_lost_minutes(request: CollectRequest, series: Series, today: date) -
         return
     if series.covered_from is None or request.end <= series.covered_from:
         message = f"{request.timeframe} candles before {request.end} are older than "
-        message += "the year that the broker keeps; ask for days or weeks instead"
+        message += "the year that the broker keeps; request days or weeks instead"
         raise BeyondRetention(message)
 
 
@@ -186,7 +186,7 @@ def _newer(
 def _older(
     attempt: Attempt, covered_from: date, calendar: Calendar, now: datetime
 ) -> Span | None:
-    """The days before what is covered, and some candles of ours for the proof."""
+    """The days before what is covered, and some stored candles for the proof."""
     request, series = attempt.request, attempt.series
     today = kst_date(now)
     oldest = series.oldest or covered_from
@@ -222,7 +222,7 @@ def _overlap(
 
 
 def _anchor(request: CollectRequest, now: datetime) -> date:
-    """The newest day to ask for: a candle is never cut off in its middle."""
+    """The newest day to request: a candle is never cut in half."""
     today = kst_date(now)
     if request.end is None:
         return today

@@ -1,7 +1,8 @@
 """Prove the basis of old minutes by the days of the stock.
 
-The broker keeps a year of minutes and all days. Where a stock was halted for so long
-that no minute of ours is served any more, its days still tell whether prices moved.
+The broker keeps a year of minutes and all days. If a stock was halted so
+long that none of our minutes is served any more, its days still tell whether prices
+moved.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from functions.collector.workspace import Workspace
     from shared.candles import Candle
 
-# The newest days of ours are enough, and are the likeliest to be on the page.
+# Our newest days are enough, and the most likely to be on the page.
 DAYS = 60
 
 

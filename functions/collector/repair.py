@@ -1,4 +1,4 @@
-"""Ask again for settled candles that are missing, with the fewest pages."""
+"""Request settled candles that are missing, with the fewest pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Findings:
-    """What the pages of a repair have told so far."""
+    """What the pages of a repair have shown so far."""
 
     candles: dict[datetime, Candle] = field(default_factory=dict)
     rejected: list[RejectedRow] = field(default_factory=list)
@@ -37,10 +37,10 @@ class _Findings:
 
 
 def repair(work: Workspace) -> CollectedSeries:
-    """Ask for what is missing; where the broker has nothing, that is remembered.
+    """Request what is missing; where the broker has nothing, that is recorded.
 
-    A page is asked for by the newest candle that is missing; then by the newest that
-    it did not tell about. What no page tells about stays missing.
+    A page is requested for the newest missing candle, then for the newest one that the
+    pages so far did not account for. What no page accounts for stays missing.
     """
     series = work.attempt.series
     missing = set() if series.ended else _missing(work)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class CandleStore(Protocol):
-    """Where candles go to."""
+    """Where candles are stored."""
 
     def calendar(self) -> Calendar:
         """The sessions of the exchange."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # A session is settled on the morning after it: a series that is not settled by the
-# evening of that day will not catch up by itself.
+# evening of that day will not catch up on its own.
 GRACE = timedelta(hours=18)
 
 

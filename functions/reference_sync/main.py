@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shared.stocks import Market, Stock
 
 WAIT_POLICY = WaitPolicy(max_wait=30)
-# Of the rows of a list that were skipped, so many are named in the log.
+# How many skipped rows of a list are named in the log.
 REASONS = 10
 BUNDLED_DATA = BundledData(calendar=bundled_calendar, targets=target_stocks)
 

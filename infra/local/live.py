@@ -47,7 +47,7 @@ LOOK_SECONDS = 0.5
 PLAIN_SECONDS = 5.0
 # Of the series that are not complete, so many are named.
 SHORTFALLS = 8
-# ONCE=1 gives up when nothing at all has moved for so long.
+# ONCE=1 gives up when nothing at all has moved for this long.
 GIVE_UP_SECONDS = 600
 # What functions are doing will be repeated: they are not waited for any longer.
 STOP_SECONDS = 0.7
@@ -109,7 +109,7 @@ def _keep_warnings(logs: Path) -> None:
 
 @dataclass(slots=True)
 class _Screen:
-    """What is told about a stack while it runs."""
+    """What is shown of a stack while it runs."""
 
     terminal: Terminal
     options: Options

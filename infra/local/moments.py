@@ -1,4 +1,4 @@
-"""Which market moments the data cover, and which database goes on at a moment."""
+"""Which market moments the data cover, and which database continues at a moment."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def recorded_range(folder: Path) -> tuple[date, date]:
 
 
 def database_name(options: Options, postgres: Postgres, directory: Path) -> str:
-    """The database to use: a later moment goes on where an earlier one has stopped.
+    """The database to use: a later moment continues where an earlier one has stopped.
 
     A moment that has been lived at before gets the database of that time, which is
     remembered in ``directory``.
@@ -99,7 +99,7 @@ def choose_database(name: str, lived: Mapping[str, datetime], moment: datetime) 
     """Choose among the databases that have ``lived`` until a market moment.
 
     Candles must never come from the future: only one that has not seen anything after
-    ``moment`` may go on, and of those the one that has come furthest.
+    ``moment`` may continue, and of those the one that has come furthest.
     """
     if name in lived:
         return name

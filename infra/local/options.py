@@ -1,4 +1,4 @@
-"""What a local stack is told by its environment and ``.env``."""
+"""The options of a local stack, from the environment and ``.env``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SWITCHES = {"": True, "on": True, "off": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a local stack is to run; the defaults need nobody's account.
+    """How a local stack runs; the defaults need no account.
 
     ``pubsub`` None means the best Pub/Sub that can run here; see ``pubsub_server``.
     ``base_url`` None means the simulated broker, ``database_url`` and ``pubsub_host``

@@ -94,7 +94,7 @@ class Stack:
     def __enter__(self) -> Self:
         """Start everything."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        # What an earlier stack said is not said by this one.
+        # Logs of an earlier stack are not those of this one.
         shutil.rmtree(self.logs, ignore_errors=True)
         try:
             self._start()
@@ -117,7 +117,7 @@ class Stack:
         return run_id_of(self.publish("triggers", data), self._scope)
 
     def check(self) -> None:
-        """Tell if a part has ended by itself.
+        """Check that no part has ended unexpectedly.
 
         Raises:
             StartFailed: If one has; the end of its log is told.

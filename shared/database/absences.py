@@ -73,7 +73,7 @@ NOT_ABSENT = text("""
     WHERE stock_code = :stock_code AND timeframe = :timeframe
       AND opened_at = ANY(cast(:opened_at AS timestamptz[]))
 """)
-# A repair asks for an absent candle again after this time, and later more seldom.
+# A repair requests an absent candle again after this time, and later less often.
 BELIEVED_FOR = timedelta(weeks=6)
 
 

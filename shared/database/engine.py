@@ -39,7 +39,7 @@ def new_engine(settings: DatabaseSettings) -> Engine:
     engine = _by_url(settings) if settings.url else _by_connector(settings)
     trust.watch(engine, settings.deadlines)
     # A connection that the server closed is replaced before it is used; SQLAlchemy
-    # logs the harmless farewell as an error with a traceback.
+    # logs its harmless end as an error with a traceback.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     return engine
 

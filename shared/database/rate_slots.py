@@ -111,7 +111,7 @@ class RateSlots:
                 return
 
     def slow_down(self, app_key_id: str, api_id: str) -> None:
-        """Let all instances pause, then go on slower: the broker refused a request."""
+        """Pause all callers, then halve the rate: the broker refused a request."""
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         with transaction(self._engine) as connection:
             connection.execute(SLOW_DOWN, slot | SLOWDOWN | {"pause": PAUSE_SECONDS})

@@ -1,4 +1,4 @@
-"""The ledger of runs: what was asked for, and which tasks came of it."""
+"""The ledger of runs: what was requested, and the tasks that it led to."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def add_tasks(connection: Connection, run: NewRun) -> tuple[bytes, ...]:
 
 
 def run_id_of(message_id: str, scope: str = "") -> str:
-    """The run that a trigger message asks for: the same however often it comes.
+    """The run of a trigger message: the same one, however often it is delivered.
 
     ``scope`` tells apart messages that share an id, as those of two emulators do.
     """

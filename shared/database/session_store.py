@@ -115,7 +115,7 @@ QUARANTINE = text("""
     FROM homeless
     ON CONFLICT (stock_code, timeframe, md5(raw)) DO NOTHING
 """)
-# What the broker did not have on a day that changed is asked for again; a day without a
+# What the broker did not have on a day that changed is requested again; a day without a
 # session has no slots that could be absent.
 FORGET_ABSENT = text("""
     DELETE FROM absent_slots
@@ -177,9 +177,9 @@ class SessionStore:
     ) -> int:
         """Take ``table`` as the calendar, in one transaction with an operator's word.
 
-        What an operator said about a day, now or earlier, wins over the table until it
-        is forgotten. A table that ends earlier than a former one takes no day away.
-        Days that change are judged anew.
+        What an operator said about a day, now or earlier, takes precedence over the
+        table until it is forgotten. A table that ends earlier than before removes no
+        day. Days that change are judged anew.
 
         Returns:
             How many days changed.

@@ -147,8 +147,8 @@ class StockStore:
         """Take ``stocks`` as all that is listed on these markets, in one transaction.
 
         A stock that is absent stays, with its candles; absent so often in a row, it is
-        no longer listed. A code that is listed again goes on; with another listing date
-        it begins anew, and its old candles go to ``former_candles``.
+        no longer listed. A code that is listed again continues; with another listing
+        date it starts anew, and its old candles go to ``former_candles``.
         """
         codes = [stock.stock_code for stock in stocks]
         absent = {

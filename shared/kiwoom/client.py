@@ -63,7 +63,7 @@ class Reply:
 
 
 class KiwoomClient:
-    """Calls the broker with a token, below its limit, as often as it helps."""
+    """Calls the broker with a token, below its limit, retrying where that helps."""
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class KiwoomClient:
     ) -> Reply:
         """Request one page: retried where that helps, once more with a newer token.
 
-        A ``cursor`` goes on where an earlier page of the same body ended. The
-        ``observer`` is told of every request, retries among them.
+        A ``cursor`` continues where an earlier page of the same body ended. The
+        ``observer`` is notified of every request, including retries.
 
         Raises:
             PermanentError: See ``decode``.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shared.pubsub.publisher import Publisher
 
 ERROR_CODE, REASON, MESSAGE_ID, TOPIC = "error_code", "reason", "message_id", "topic"
-# Written by Pub/Sub on messages that it gave up by itself.
+# Written by Pub/Sub on messages whose delivery attempts are exhausted.
 SOURCE = "CloudPubSubDeadLetterSourceSubscription"
 DELIVERIES = "CloudPubSubDeadLetterSourceDeliveryCount"
 # Added on the way to the dead letters; a replay leaves these out.

@@ -74,9 +74,9 @@ def acknowledging(
 
     A permanent error publishes the message as a dead letter and acknowledges it; a
     transient one answers 503 and *busy* answers 429, and both are delivered again; a
-    token that failed is replaced through ``tokens``. What only a change of the
-    deployment can put right answers 503 as well: after it, the message is handled. An
-    unforeseen exception goes on to the framework, which answers 500.
+    token that failed is replaced through ``tokens``. An error that only a change of the
+    deployment can fix answers 503 as well: after that, the message is handled. An
+    unforeseen exception is passed on to the framework, which answers 500.
     """
     about: dict[str, Any] = {"message_id": delivery.message_id}
     try:

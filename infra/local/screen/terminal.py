@@ -96,8 +96,8 @@ class Terminal:
     def close(self) -> None:
         """Take away what changes; the lines stay."""
         self._closed.set()
-        # A thread that is drawing has the lock for some milliseconds only; whoever
-        # interrupts must not wait for it longer.
+        # A thread that is drawing holds the lock for some milliseconds only; an
+        # interrupt must not wait for it longer.
         is_ours = self._lock.acquire(timeout=1)
         try:
             self._step = self._draw = None

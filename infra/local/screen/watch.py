@@ -81,7 +81,7 @@ class Watch:
         self._today = kst_date(now)
         trouble = advice.disk_trouble(self.logs)
         if trouble:
-            trouble += ", then it goes on by itself"
+            trouble += ", then it continues"
         try:
             self._last = progress.read(
                 self.engine, self.since, self.clock_offset, self._estimate
