@@ -70,13 +70,13 @@ class ConfigError(PipelineError):
 
 
 class DatabaseMisconfigured(ConfigError):
-    """The way to the database is not set up as it has to be; the text has the remedy.
+    """The connection to the database is not set up correctly; the text has the remedy.
 
     Once it is, every message that waited for it is handled.
     """
 
     error_code = "database_misconfigured"
-    remedy = "do what the reason says; the messages are delivered again"
+    remedy = "do what the reason says; waiting messages are then handled"
 
     def __init__(self, problem: str, remedy: str) -> None:
         """Name the ``problem`` and the ``remedy``."""
@@ -107,12 +107,12 @@ class CalendarUnknown(PermanentError):
     """A day that the trading calendar does not reach; it is not guessed."""
 
     error_code = "calendar_unknown"
-    remedy = "ask for days within the calendar, or extend it: make calendar, deploy"
+    remedy = "give days within the calendar, or extend it: make calendar, then deploy"
 
     def __init__(self, day: date, first: date, last: date) -> None:
         """Name the ``day`` and the span of the calendar, both ends included."""
         super().__init__(
-            f"{day} is outside the trading calendar ({first} to {last}); ask for days "
+            f"{day} is outside the trading calendar ({first} to {last}); give days "
             "within it, extend it with `make calendar` and deploy, or publish "
             f'{{"open":"{day}"}} to the topic reference for this one day'
         )
@@ -137,14 +137,14 @@ class NoCandles(PermanentError):
     """The broker has no candle at all where some were due."""
 
     error_code = "no_candles"
-    remedy = "see whether the stock was delisted"
+    remedy = "check whether the stock was delisted"
 
 
 class BeyondRetention(PermanentError):
     """Minutes were requested that are older than the broker keeps."""
 
     error_code = "beyond_retention"
-    remedy = "ask for days or weeks, which the broker keeps from the beginning"
+    remedy = "request days or weeks, which the broker keeps from the beginning"
 
 
 class KiwoomRejected(PermanentError):
@@ -176,7 +176,7 @@ class StockListRejected(PermanentError):
     """The broker's stock list is empty or shrank too much; the stored one stays."""
 
     error_code = "stock_list_rejected"
-    remedy = "none if it happens once; if it stays, compare the broker's list"
+    remedy = "none if it happens once; if it persists, see what the broker lists"
 
 
 class SecretUnavailable(PermanentError):
@@ -207,7 +207,7 @@ class KiwoomUnavailable(TransientError):
     """No answer in time, a broken connection, a server error, or no JSON."""
 
     error_code = "kiwoom_unavailable"
-    remedy = "none: it is retried; if it stays, see whether the broker is down"
+    remedy = "none: it is retried; if it persists, check whether the broker is down"
 
 
 class RateLimited(TransientError):
@@ -221,7 +221,7 @@ class PublishFailed(TransientError):
     """Pub/Sub did not take the messages; none of the batch may be relied on."""
 
     error_code = "publish_failed"
-    remedy = "none: it is retried; if it stays, check topics and permissions"
+    remedy = "none: it is retried; if it persists, check topics and permissions"
 
 
 class StaleSeries(TransientError):
@@ -252,7 +252,7 @@ class TokenRejected(Postponed):
     """The broker does not accept the access token (8003, 8005, 8103)."""
 
     error_code = "token_rejected"
-    remedy = "none: another token is requested; if it stays, see token_refresher"
+    remedy = "none: another token is requested; if it persists, see token_refresher"
 
     def __init__(self, message: str, version: str | None = None) -> None:
         """Keep the ``version`` under which the vault has the token."""
@@ -264,28 +264,28 @@ class TokenMissing(Postponed):
     """No token was issued yet; the token refresher will store one."""
 
     error_code = "token_missing"
-    remedy = "none: a token is requested; if it stays, see token_refresher"
+    remedy = "none: a token is requested; if it persists, see token_refresher"
 
 
 class CalendarMissing(Postponed):
     """No trading calendar was loaded yet; the next sync of the calendar does that."""
 
     error_code = "calendar_missing"
-    remedy = 'none after set-up; if it stays, publish {"sync":["calendar"]}'
+    remedy = 'none after set-up; if it persists, publish {"sync":["calendar"]}'
 
 
 class VaultUnavailable(Postponed):
     """Secret Manager did not answer."""
 
     error_code = "vault_unavailable"
-    remedy = "none: it is retried; if it stays, check Secret Manager"
+    remedy = "none: it is retried; if it persists, check Secret Manager"
 
 
 class DatabaseUnavailable(Postponed):
     """PostgreSQL did not answer or broke the connection."""
 
     error_code = "database_unavailable"
-    remedy = "none: it is retried; if it stays, check PostgreSQL"
+    remedy = "none: it is retried; if it persists, check PostgreSQL"
 
 
 class Busy(Postponed):
