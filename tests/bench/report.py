@@ -18,7 +18,7 @@ def head(found):
     return f"""# Benchmarks
 
 Written by `make bench` on {found["measured_on"]}: {found["machine"]}, Python
-{found["python"]}, everything on one machine, other work on it now and then. Medians of
+{found["python"]}, everything on one machine, which did other work at times. Medians of
 {found["runs"]} runs; compare ratios, not absolutes. The raw numbers are in
 `benchmarks.json`."""
 
