@@ -43,12 +43,6 @@ FAMILIES = {
 # Is never over, and is what runs while the others are tried.
 STARTS = "make dev\n"
 SECONDS = 60
-GENERAL = {
-    errors.PipelineError,
-    errors.PermanentError,
-    errors.TransientError,
-    errors.Postponed,
-}
 
 
 def read(name):
