@@ -163,7 +163,11 @@ class Workspace:
             unreadable=unreadable,
             absent=self._absent(readers, series, begin, unreadable),
             expected=self.expected(
-                series, asked_from, complete=periods, unreadable=unreadable
+                series,
+                asked_from,
+                complete=periods,
+                unreadable=unreadable,
+                newest=readers[0].newest,
             )
             + self._due_and_not_served(readers[0]),
         )
@@ -175,8 +179,13 @@ class Workspace:
         *,
         complete: Sequence[Period] = (),
         unreadable: frozenset[datetime] = frozenset(),
+        newest: datetime | None = None,
     ) -> tuple[datetime, ...]:
-        """The slots that the task answers for and that no answer has accounted for."""
+        """The slots that the task answers for and that no answer has accounted for.
+
+        Nothing can be told yet of what follows the ``newest`` candle on its day: the
+        stock may not have traded any more.
+        """
         end = self.attempt.request.end
         last = series.settled_through
         if last is None:
@@ -185,6 +194,9 @@ class Workspace:
             last = min(last, end - DAY)
         first = max(filter(None, (asked_from, self._exists_from(series))))
         slots = expected_slots(self.calendar, self.timeframe, first, last)
+        if newest:
+            day = kst_date(newest)
+            slots = {at for at in slots if at <= newest or kst_date(at) > day}
         return tuple(
             slot
             for slot in slots

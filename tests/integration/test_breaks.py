@@ -170,3 +170,13 @@ def test_a_short_answer_after_a_long_outage_settles_nothing(harness):
         "SELECT state FROM tasks JOIN runs USING (run_id) ORDER BY written_at"
     )
     assert harness.judge().wrong == [], states
+
+
+def test_a_stock_without_a_trade_in_the_last_slot_is_no_alarm_every_morning(harness):
+    load(harness, "5m")
+    harness.withdraws("5m", "2026-11-17 19:55", alone=True)
+    for now in ("2026-11-17 20:45", "2026-11-18 07:30", "2026-11-18 20:45"):
+        tick_at(harness, now, "5m")
+
+    assert harness.query("SELECT DISTINCT state FROM tasks") == [("done",)]
+    assert right(harness)
