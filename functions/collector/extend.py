@@ -157,11 +157,13 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
 def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
     """Refuse an answer that ends although we have older candles that it should have.
 
-    Minutes older than the broker keeps contradict nothing.
+    Minutes older than the broker keeps contradict nothing, nor do candles from before
+    the stock was listed again.
     """
     oldest = work.attempt.series.oldest
     if oldest is None or not reader.chain.is_at_end:
         return
+    oldest = max(filter(None, (oldest, work.attempt.listed_on)))
     if work.timeframe.minutes:
         oldest = max(oldest, work.today - MINUTES_KEPT)
     if midnight(oldest) >= reader.oldest:
