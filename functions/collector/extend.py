@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.plan import asked_from, plan
 from functions.collector.price_proof import basis_from_days
-from shared.coverage import MINUTES_KEPT, whole_of
+from shared.coverage import MINUTES_KEPT, candle_end, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
 from shared.modes import Mode
 from shared.series import CollectedSeries, Period, PriceMove
@@ -221,6 +221,8 @@ def _refuse_stale(work: Workspace, reader: PageReader) -> None:
     newest = work.attempt.series.newest
     if newest is None or not kst_date(newest) == work.today == reader.anchor:
         return
-    if reader.newest < newest:
+    # A week is one candle, whatever day of it the broker dates it by.
+    served_until = candle_end(work.timeframe, reader.newest)
+    if served_until < candle_end(work.timeframe, newest):
         message = "the broker's answer is older than one that it gave before"
         raise KiwoomUnavailable(message)
