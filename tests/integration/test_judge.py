@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from functions.collector import extend
 from infra.local.processes import Child, free_port
 from infra.local.stack import ROOT, _environ
 from shared.database.session_store import SessionStore
@@ -85,7 +86,10 @@ def test_provisional_candles_are_those_of_their_last_reading(harness):
     assert len(harness.judge().wrong) == 1
 
 
-def test_what_is_no_longer_served_is_followed_into_the_shares_of_today(engine):
+def test_what_is_no_longer_served_is_followed_into_the_shares_of_today(
+    engine, monkeypatch
+):
+    monkeypatch.setattr(extend, "MINUTES_KEPT", timedelta(days=20))
     harness = PipelineHarness(engine, "2026-11-17 07:30", retention=timedelta(days=20))
     harness.tick("5m", start="2026-11-02", force=True)
     harness.acts("005930", "2026-11-27", 5.0)
