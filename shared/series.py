@@ -49,7 +49,8 @@ class Attempt:
     ledger knows it. ``listed`` is False only for a stock known to be delisted,
     ``halted`` says that its trading is suspended, ``listed_on`` since when it may have
     candles. ``known_from`` is the earliest day on which the stock is known to have
-    existed, by its listing or by the candles of another timeframe. ``requests`` counts
+    existed, by its listing or by the candles of another timeframe; ``moved_on`` the
+    day on which its latest known corporate action was in effect. ``requests`` counts
     what was sent to the broker so far; ``chains`` are the pages that earlier attempts
     at the task have left.
     """
@@ -61,6 +62,7 @@ class Attempt:
     halted: bool = False
     listed_on: date | None = None
     known_from: date | None = None
+    moved_on: date | None = None
     requests: int = 0
     chains: tuple[PageChain, ...] = ()
 

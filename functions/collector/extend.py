@@ -51,7 +51,7 @@ def extend(work: Workspace) -> CollectedSeries:
         _refuse_stale(work, reader)
         if not work.follows(reader):
             _refuse_early_end(work, reader)
-        if request.mode is Mode.REBUILD or not _proven(work, reader).holds:
+        if request.mode is Mode.REBUILD or not _is_proven(work, reader):
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
     collected = work.collected(readers, todo.wanted_from, todo.asked_from)
@@ -173,17 +173,17 @@ def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
         raise KiwoomUnavailable(message)
 
 
-def _proven(work: Workspace, reader: PageReader) -> PriceBasis:
+def _is_proven(work: Workspace, reader: PageReader) -> bool:
     """Read further back until the price basis is proven, or nothing is left to read."""
     oldest = work.attempt.series.oldest
-    basis = work.price_basis(reader)
     if oldest is None:
-        return replace(basis, verdict=Verdict.SAME)
+        return True
+    basis = work.price_basis(reader)
     while basis.sessions < SESSIONS and reader.oldest > midnight(oldest):
         if reader.next() is None:
             break
         basis = work.price_basis(reader)
-    return basis
+    return basis.is_proven(from_today=reader.anchor == work.today)
 
 
 def _known_move(

@@ -50,8 +50,10 @@ class PriceBasis:
 
     With MOVED, our prices times ``ratio`` are theirs, for all candles up to
     ``moved_through`` but the ``outliers``; newer ones, from ``same_from`` on, stand
-    on the new basis already. With REVISED the outliers are all that differ. UNPROVEN
-    is nothing in common, or a contradiction: newer candles moved, older ones did not.
+    on the new basis already. With REVISED the outliers are all that differ; in
+    ``doubtful_sessions`` of the sessions by one won at most, as after a move that
+    rounding all but hides. UNPROVEN is nothing in common, or a contradiction: newer
+    candles moved, older ones did not.
     """
 
     verdict: Verdict
@@ -61,12 +63,21 @@ class PriceBasis:
     moved_through: date | None = None
     same_from: date | None = None
     outliers: frozenset[datetime] = frozenset()
+    doubtful_sessions: int = 0
     evidence: str = ""
 
     @property
     def holds(self) -> bool:
         """Whether both sides stand on one basis."""
         return self.verdict in {Verdict.SAME, Verdict.REVISED}
+
+    def is_proven(self, *, from_today: bool) -> bool:
+        """Whether the basis holds beyond doubt, for an answer read ``from_today``.
+
+        An answer from a day in the past stands on the basis of that day, so that there
+        a single session is doubt enough.
+        """
+        return self.holds and self.doubtful_sessions < (SESSIONS if from_today else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,11 @@ class _Pair:
     @property
     def is_same(self) -> bool:
         return all(ours == theirs for ours, theirs in self.prices)
+
+    @property
+    def is_one_won_off(self) -> bool:
+        furthest = max(abs(ours - theirs) for ours, theirs in self.prices)
+        return furthest == 1
 
     @property
     def price_ratio(self) -> float:
@@ -154,8 +170,12 @@ def compare(
         return basis
     votes = _best_votes(pairs) if _anything_moved(pairs) else None
     if votes is None:
-        verdict = Verdict.REVISED if differing else Verdict.SAME
-        return replace(basis, verdict=verdict, outliers=differing)
+        return replace(
+            basis,
+            verdict=Verdict.REVISED if differing else Verdict.SAME,
+            outliers=differing,
+            doubtful_sessions=_sessions([p for p in pairs if p.is_one_won_off]),
+        )
     basis = replace(
         basis,
         ratio=_simplest(votes.ratio, votes.moved),

@@ -69,14 +69,16 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
     if request.mode is Mode.REBUILD:
         return _whole(series.covered_from, series, now)
     if request.mode is Mode.VERIFY or request.force:
-        return _again(request, series.covered_from, series, calendar, now)
-    newer = _newer(request, series, series.covered_from, calendar, now)
+        return _again(attempt, series.covered_from, calendar, now)
+    newer = _newer(attempt, series.covered_from, calendar, now)
     older = _older(attempt, series.covered_from, calendar, now)
     if newer is None and older is None:
         return None
     wanted_from = min(
         filter(None, (series.wanted_from, older.start if older else None))
     )
+    if newer and older and newer.anchor == older.anchor:
+        newer, older = older, None
     return Plan(
         newer=newer,
         older=older,
@@ -107,6 +109,15 @@ def is_contradicted(attempt: Attempt, oldest: date, today: date) -> bool:
         return False
     minutes = attempt.request.timeframe.minutes
     return not minutes or oldest > today - MINUTES_KEPT + 2 * TOLERATED_GAP
+
+
+def on_our_basis(attempt: Attempt, anchor: date, today: date) -> date:
+    """The day to read from so that prices are on today's basis, as ours are.
+
+    An answer from a day before a corporate action is on the basis of that day.
+    """
+    moved_on = attempt.moved_on
+    return today if moved_on and anchor < moved_on else min(anchor, today)
 
 
 def last_day(timeframe: Timeframe, day: date) -> date:
@@ -144,13 +155,10 @@ def _whole(covered_from: date, series: Series, now: datetime) -> Plan:
 
 
 def _again(
-    request: CollectRequest,
-    covered_from: date,
-    series: Series,
-    calendar: Calendar,
-    now: datetime,
+    attempt: Attempt, covered_from: date, calendar: Calendar, now: datetime
 ) -> Plan:
     """Read a range although it is covered, with some days after it for the proof."""
+    request, series = attempt.request, attempt.series
     start = request.start or covered_from
     wanted_from = min(filter(None, (series.wanted_from, covered_from)))
     if request.mode is Mode.VERIFY:
@@ -159,20 +167,17 @@ def _again(
     if request.end and request.end > covered_from:
         anchor = _overlap(request.timeframe, request.end, calendar, anchor)
     return Plan(
-        newer=Span(anchor, start),
+        newer=Span(on_our_basis(attempt, anchor, kst_date(now)), start),
         wanted_from=min(wanted_from, start),
         asked_from=start,
     )
 
 
 def _newer(
-    request: CollectRequest,
-    series: Series,
-    covered_from: date,
-    calendar: Calendar,
-    now: datetime,
+    attempt: Attempt, covered_from: date, calendar: Calendar, now: datetime
 ) -> Span | None:
     """The days after the last settled session."""
+    request, series = attempt.request, attempt.series
     anchor = _anchor(request, now)
     due = calendar.latest_opened(now)
     known = series.settled_through
@@ -180,7 +185,8 @@ def _newer(
         return None
     if known and known >= min(due, calendar.latest(anchor) or due):
         return None
-    return Span(anchor, known + DAY if known else covered_from)
+    start = known + DAY if known else covered_from
+    return Span(on_our_basis(attempt, anchor, kst_date(now)), start)
 
 
 def _older(
@@ -202,7 +208,8 @@ def _older(
             return None
     if not any(calendar.session_dates(start, covered_from - DAY)):
         return None
-    return Span(_overlap(request.timeframe, oldest, calendar, today), start)
+    anchor = _overlap(request.timeframe, oldest, calendar, today)
+    return Span(on_our_basis(attempt, anchor, today), start)
 
 
 def _is_exhausted(series: Series, today: date) -> bool:

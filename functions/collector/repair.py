@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from functions.collector.extend import nothing_there, rebuild
 from functions.collector.overlap import compare
-from functions.collector.plan import Plan, Span, last_day
+from functions.collector.plan import Plan, Span, last_day, on_our_basis
 from shared.coverage import (
     absent_slots,
     complete_periods,
@@ -62,7 +62,7 @@ def repair(work: Workspace) -> CollectedSeries:
             missing.discard(newest)
             reader = None
             continue
-        if not _stands_on_our_basis(work, page):
+        if not _stands_on_our_basis(work, page, reader.anchor):
             return _rebuilt(work, reader)
         missing -= _take(work, page, missing, findings)
         if newest in missing and page.oldest <= newest:
@@ -94,9 +94,9 @@ def _anchor(work: Workspace, slot: datetime) -> date:
     """A day from which a page has candles on both sides of ``slot``, if any has."""
     day = last_day(work.timeframe, kst_date(slot))
     following = work.calendar.next_session(day)
-    if following is None:
-        return min(day, work.today)
-    return min(last_day(work.timeframe, following), work.today)
+    if following:
+        day = last_day(work.timeframe, following)
+    return on_our_basis(work.attempt, day, work.today)
 
 
 def _goes_on_to(
@@ -109,11 +109,12 @@ def _goes_on_to(
     return requests_needed(work.calendar, work.timeframe, *days) == 1
 
 
-def _stands_on_our_basis(work: Workspace, page: Page) -> bool:
+def _stands_on_our_basis(work: Workspace, page: Page, anchor: date) -> bool:
     period = Period(page.oldest, page.newest + DAY)
     ours = work.store.candles(work.attempt, period)
     theirs = {candle.opened_at: candle for candle in page.candles}
-    return not ours or compare(ours, theirs).holds
+    basis = compare(ours, theirs)
+    return not ours or basis.is_proven(from_today=anchor == work.today)
 
 
 def _take(

@@ -75,7 +75,9 @@ STOCK = text("""
            least(min(listed_on),
                  (SELECT min(oldest) FROM series
                   WHERE stock_code = :stock_code AND timeframe <> :timeframe))
-               AS known_from
+               AS known_from,
+           (SELECT max(effective_by) FROM corporate_actions
+            WHERE stock_code = :stock_code) AS moved_on
     FROM stocks WHERE stock_code = :stock_code
 """)
 RENEW = text("""

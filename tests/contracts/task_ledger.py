@@ -66,11 +66,8 @@ class TaskLedgerContract:
     def test_a_new_series_is_known_by_nothing(self, data):
         with data.ledger.attempt(data.open(a_request())) as attempt:
             assert attempt.series == Series()
-            assert (attempt.listed, attempt.halted, attempt.known_from) == (
-                True,
-                False,
-                None,
-            )
+            assert (attempt.listed, attempt.halted) == (True, False)
+            assert (attempt.known_from, attempt.moved_on) == (None, None)
             assert (attempt.requests, attempt.chains) == (0, ())
 
     def test_only_one_works_at_a_series_at_a_time(self, data):

@@ -6,9 +6,10 @@ import pytest
 
 from tests.chaos.run import play
 
+# 3111: a backfill from before an action of 1.01 at 50 won was one won off here and there.
 # 2014: a week that the broker dated by another day for a while passed for a stale answer.
 # 446, 500: weeks deleted before the oldest candle of another timeframe stayed missing.
-FAILED_ONCE = (446, 500, 2014)
+FAILED_ONCE = (446, 500, 2014, 3111)
 
 
 @pytest.mark.parametrize("seed", sorted({*range(1, 7), *FAILED_ONCE}))

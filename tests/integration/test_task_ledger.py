@@ -236,6 +236,24 @@ def test_a_stock_is_known_from_its_listing_or_from_another_timeframe(
         assert two.known_from == day("1975-06-11")
 
 
+def test_an_action_of_any_timeframe_is_known_to_all_series_of_the_stock(
+    ledger, engine, opened, reference_data
+):
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO corporate_actions VALUES"
+                " ('005930', '1w', '2026-11-06', '2026-11-13', 0.2, '{}', 'run'),"
+                " ('005930', '1d', '2026-11-11', '2026-11-12', 0.2, '{}', 'run')"
+            )
+        )
+    requests = [a_request(stock_code=code) for code in ("005930", "000660")]
+    opened(*requests)
+
+    with ledger.attempt(requests[0]) as one, ledger.attempt(requests[1]) as two:
+        assert (one.moved_on, two.moved_on) == (day("2026-11-13"), None)
+
+
 def test_the_ends_of_a_series_are_those_of_its_candles(ledger, engine, opened):
     with engine.begin() as connection:
         connection.execute(

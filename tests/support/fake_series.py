@@ -264,6 +264,7 @@ class FakeLedger:
         self.listed = True
         self.halted = False
         self.known_from = None
+        self.moved_on = None
         self.listed_on = None
         self.renewed = 0
         self._owners = count(1)
@@ -315,6 +316,7 @@ class FakeLedger:
             listed=self.listed,
             halted=self.halted,
             known_from=self.known_from,
+            moved_on=self.moved_on,
             listed_on=self.listed_on,
             requests=task.requests,
             chains=tuple(chain for _, chain in sorted(task.chains.items())),

@@ -516,6 +516,40 @@ def test_a_split_between_a_backfill_and_today_leaves_one_basis(odd):
     )
 
 
+def test_a_backfill_that_is_one_won_off_is_read_from_today():
+    """It may lie before an action that rounding hides in nearly all prices."""
+    desk = loaded(start="2026-11-09")
+    desk.run(now="2026-11-19 08:00")
+    desk.changes("2026-11-10", close=desk.stored()[1].close + 1)
+
+    desk.run(mode=Mode.BACKFILL, start="2026-11-04")
+
+    assert desk.source.anchors[-2:] == [day("2026-11-11"), day("2026-11-19")]
+    assert desk.stored() == between(CANDLES, "2026-11-04", "2026-11-18")
+
+
+def test_a_backfill_from_before_a_known_action_is_read_from_today():
+    desk = loaded(start="2026-11-09")
+    desk.ledger.moved_on = day("2026-11-12")
+
+    desk.run(mode=Mode.BACKFILL, start="2026-11-04")
+
+    assert desk.source.anchors[1:] == [day("2026-11-18")]
+    assert desk.stored() == between(CANDLES, "2026-11-04", "2026-11-18")
+
+
+def test_a_tick_with_several_sessions_one_won_off_rebuilds_the_whole_series():
+    desk = loaded(20)
+    desk.run(now="2026-11-19 08:00")
+    for at in ("2026-10-08", "2026-11-16", "2026-11-17"):
+        (candle,) = between(desk.stored(), at, at)
+        desk.changes(at, close=candle.close + 1)
+
+    desk.run(now="2026-11-20 10:30")
+
+    assert desk.stored() == between(CANDLES, "2026-10-08", "2026-11-20")
+
+
 # The end of history
 
 

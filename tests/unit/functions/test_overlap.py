@@ -206,6 +206,33 @@ def test_days_here_and_there_are_no_majority():
     assert len(basis.outliers) == 6
 
 
+@pytest.mark.parametrize(
+    ("off_by", "numbers", "doubtful", "today", "past"),
+    [
+        ((1,), {50}, 1, True, False),
+        ((1,), {50, 70}, 2, False, False),
+        ((1, 5), {50, 70}, 0, True, True),
+    ],
+    ids=["one session", "two sessions", "more than one won"],
+)
+def test_differences_of_one_won_may_be_a_move_that_rounding_hides(
+    off_by, numbers, doubtful, today, past
+):
+    ours = days(100, level=49)
+    theirs = [
+        changed(candle, low=candle.low - off_by[-1], close=candle.close - off_by[0])
+        if number in numbers
+        else candle
+        for number, candle in enumerate(ours)
+    ]
+
+    basis = judge(ours, theirs)
+
+    assert (basis.verdict, basis.doubtful_sessions) == (Verdict.REVISED, doubtful)
+    assert basis.is_proven(from_today=True) is today
+    assert basis.is_proven(from_today=False) is past
+
+
 def test_days_that_were_read_after_the_action_are_no_contradiction():
     ours = days(100)
     ours[97:] = [moved(candle, 0.2) for candle in ours[97:]]

@@ -24,13 +24,16 @@ COVERED = Series(
 SETTLED = replace(COVERED, settled_through=day("2026-11-20"))
 
 
-def an_attempt(timeframe="5m", series=COVERED, *, known_from=None, **request):
+def an_attempt(
+    timeframe="5m", series=COVERED, *, known_from=None, moved_on=None, **request
+):
     return Attempt(
         request=a_request(timeframe, **request),
         owner="me",
         series=series,
         listed=True,
         known_from=known_from,
+        moved_on=moved_on,
     )
 
 
@@ -316,6 +319,18 @@ def test_a_verify_of_a_range_reads_three_sessions_more_for_the_proof():
 
     assert again.newer == Span(day("2026-09-09"), day("2026-09-01"))
     assert again.wanted_from == day("2026-08-20")
+
+
+@pytest.mark.parametrize("mode", [Mode.VERIFY, Mode.BACKFILL])
+def test_days_from_before_a_known_action_are_read_from_today(mode):
+    span = {"start": day("2026-09-01"), "end": day("2026-09-05")}
+    series = replace(SETTLED, settled_through=day("2026-08-31"))
+
+    before = made(series=series, mode=mode, moved_on=day("2026-09-10"), **span)
+    after = made(series=series, mode=mode, moved_on=day("2026-09-04"), **span)
+
+    assert before.newer == Span(day("2026-11-20"), day("2026-09-01"))
+    assert after.newer.anchor < day("2026-09-10")
 
 
 def test_a_verify_asks_for_nothing_older_than_what_is_covered():

@@ -170,6 +170,30 @@ def test_pages_on_another_basis_lead_to_a_rebuild():
     assert (desk.stored(), result.move) == (before, None)
 
 
+def test_a_candle_from_before_a_known_action_is_requested_from_today():
+    desk = loaded(50)
+    desk.loses("2026-10-23")
+    desk.ledger.moved_on = day("2026-11-13")
+
+    repair(desk)
+
+    assert desk.source.anchors == [day("2026-11-18")]
+    assert desk.stored() == OURS
+
+
+def test_a_page_that_is_one_won_off_leads_to_a_rebuild():
+    desk = loaded(10)
+    desk.loses("2026-10-23")
+    for at in ("2026-10-02", "2026-10-21"):
+        (close,) = (c.close for c in OURS if c.opened_at == kst(at))
+        desk.changes(at, close=close + 1)
+
+    repair(desk)
+
+    assert desk.source.anchors == [day("2026-10-26"), day("2026-11-18")]
+    assert desk.stored() == OURS
+
+
 def test_an_action_that_no_tick_has_seen_is_found_by_a_repair():
     desk = loaded(50)
     desk.loses("2026-11-16")
