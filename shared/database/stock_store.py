@@ -63,6 +63,11 @@ FORGET_ABSENT = text(
 # A code that was given to another listing begins a new history. The old one is kept
 # under its listing date; attempts that are under way find their series changed.
 ARCHIVE = (
+    # In the order of all transactions: series first, then their candles.
+    text("""
+        SELECT FROM series WHERE stock_code = ANY(cast(:codes AS text[]))
+        ORDER BY stock_code, timeframe FOR UPDATE
+    """),
     text("""
         INSERT INTO former_listings
                (stock_code, listed_on, stock_name, market_code, market_name)
