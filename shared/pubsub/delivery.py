@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64decode
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import functions_framework
 from flask import current_app, has_app_context, request
+from werkzeug.exceptions import ServiceUnavailable
+
+from shared.errors import ConfigError
+from shared.logging import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,11 +57,22 @@ def push_endpoint(function: Callable[[CloudEvent], None]) -> Callable[..., Any]:
     """Make a function the entry point that pushes are delivered to.
 
     The framework imports an entry point within its application; elsewhere, in a test
-    or a tool, importing it registers nothing.
+    or a tool, importing it registers nothing. If the instance cannot be wired because
+    of its variables, the answer is 503: the message is handled once they are right.
     """
     if has_app_context():
         current_app.before_request(_give_a_body)
-    entry_point: Callable[..., Any] = functions_framework.cloud_event(function)
+
+    @wraps(function)
+    def handle(event: CloudEvent) -> None:
+        try:
+            function(event)
+        except ConfigError as error:
+            facts = {"error_code": error.error_code, "reason": str(error)}
+            log_event("misconfigured", severity=logging.ERROR, **facts)
+            raise ServiceUnavailable(str(error)) from error
+
+    entry_point: Callable[..., Any] = functions_framework.cloud_event(handle)
     return entry_point
 
 

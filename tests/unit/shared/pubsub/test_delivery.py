@@ -10,6 +10,7 @@ import pytest
 from cloudevents.http import CloudEvent
 from functions_framework import event_conversion
 
+from shared.errors import ConfigError
 from shared.pubsub.delivery import Delivery, push_endpoint
 
 PUBLISHED = "2026-11-20T01:30:00.123456789Z"
@@ -144,3 +145,21 @@ def test_without_help_the_framework_refuses_a_push_without_a_body():
         pytest.raises(event_conversion.EventConversionException),
     ):
         event_conversion.background_event_to_cloud_event(flask.request)
+
+
+def test_an_instance_that_lacks_variables_says_so_and_the_message_waits(caplog):
+    app = flask.Flask("functions")
+    with app.app_context():
+
+        @push_endpoint
+        def entry_point(event):
+            raise ConfigError("DATABASE_URL is missing")
+
+    functions_framework._configure_app(app, entry_point, "cloudevent")
+
+    answer = app.test_client().post(PATH, json=RAW)
+
+    assert answer.status_code == 503
+    (line,) = [record.json_fields for record in caplog.records]
+    assert (line["event"], line["error_code"]) == ("misconfigured", "config")
+    assert line["reason"] == "DATABASE_URL is missing"
