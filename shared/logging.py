@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from google.cloud.logging_v2.handlers import StructuredLogHandler
 
+from shared import tracing
 from shared.plain_text import sendable, shortened
 from shared.sessions import KST
 
 if TYPE_CHECKING:
+    from shared.events import Event
     from shared.settings import LogSettings
 
 # Cloud Logging refuses entries of more than 256 kB.
@@ -33,6 +35,9 @@ class JsonLines(StructuredLogHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; of one that is too long, keep the beginning as text."""
+        trace_id = getattr(record, "trace_id", None)
+        if trace_id:
+            record._trace_str = f"projects/{self.project_id}/traces/{trace_id}"  # noqa: SLF001
         line = sendable(
             super().format(record)  # type: ignore[no-untyped-call]  # no types
         )
@@ -59,9 +64,21 @@ def configure_logging(settings: LogSettings) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def log_event(event: str, /, *, severity: int = logging.INFO, **facts: object) -> None:
-    """Write the one canonical line about a message: the event and its facts."""
-    log.log(severity, event, extra={"json_fields": {"event": event, **facts}})
+def log_event(
+    event: Event, /, *, severity: int = logging.INFO, **facts: object
+) -> None:
+    """Write the one canonical line about a message: the event and its facts.
+
+    To the facts belong the ``attempt`` of the delivery and ``duration_ms`` since it
+    began; its trace goes where Cloud Logging looks for it.
+    """
+    fields: dict[str, object] = {"event": event.value, **facts}
+    extra: dict[str, object] = {"json_fields": fields}
+    delivery = tracing.current()
+    if delivery:
+        fields |= {"attempt": delivery.attempt, "duration_ms": delivery.duration_ms}
+        extra["trace_id"] = delivery.trace_id
+    log.log(severity, event.value, extra=extra)
 
 
 def _json_handler(settings: LogSettings) -> logging.Handler:

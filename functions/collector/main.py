@@ -14,6 +14,7 @@ from shared.database.rate_slots import WaitPolicy
 from shared.database.run_ledger import RunLedger
 from shared.database.session_store import SessionStore
 from shared.database.task_ledger import TaskLedger
+from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.charts import KiwoomCandles
 from shared.logging import configure_logging, log_event
@@ -112,13 +113,13 @@ def collect_candles(event: CloudEvent) -> None:
         )
         if result.first_without_trades:
             log_event(
-                "no_trades",
+                Event.NO_TRADES,
                 severity=logging.WARNING,
                 stock_code=request.stock_code,
                 timeframe=request.timeframe.value,
             )
         log_event(
-            "collected",
+            Event.COLLECTED,
             run_id=request.run_id,
             stock_code=request.stock_code,
             timeframe=request.timeframe.value,

@@ -12,6 +12,7 @@ from shared.database.engine import new_engine
 from shared.database.run_ledger import RunLedger, run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
+from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.logging import configure_logging, log_event
 from shared.pubsub.dead_letters import DeadLetterPublisher
@@ -69,10 +70,10 @@ def wire() -> Dispatcher:
 
 
 @push_endpoint
-def dispatch_trigger(event: CloudEvent) -> None:
+def dispatch_trigger(push: CloudEvent) -> None:
     """Start the run of a trigger; returning acknowledges, raising redelivers."""
     dispatcher = wire()
-    delivery = Delivery.of(event)
+    delivery = Delivery.of(push)
     with acknowledging(delivery, dispatcher.dead_letters):
         message = TriggerMessage(
             run_id=run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
@@ -88,16 +89,19 @@ def dispatch_trigger(event: CloudEvent) -> None:
             dispatcher.sessions.calendar(),
             dispatcher.clock(),
         )
-        event_name = "no_session" if result.no_session else "dispatched"
+        event = Event.NO_SESSION if result.no_session else Event.DISPATCHED
         if result.superseded_by:
-            event_name = "superseded"
+            event = Event.SUPERSEDED
         log_event(
-            event_name,
+            event,
             run_id=result.run_id,
             requests=result.published,
             superseded_by=result.superseded_by,
         )
         for timeframe, count in result.stale_series.items():
             log_event(
-                "stale_series", severity=logging.ERROR, timeframe=timeframe, count=count
+                Event.STALE_SERIES,
+                severity=logging.ERROR,
+                timeframe=timeframe,
+                count=count,
             )

@@ -13,6 +13,7 @@ from shared.database.engine import new_engine
 from shared.database.rate_slots import WaitPolicy
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
+from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.listings import KiwoomStocks
 from shared.logging import configure_logging, log_event
@@ -56,7 +57,7 @@ class ReferenceSync:
         listing = self.master.listed(market)
         if listing.skipped:
             log_event(
-                "stock_rows_skipped",
+                Event.STOCK_ROWS_SKIPPED,
                 severity=logging.WARNING,
                 market=market.name,
                 rows=len(listing.skipped),
@@ -100,7 +101,7 @@ def sync_reference(event: CloudEvent) -> None:
             BUNDLED_DATA,
             reference.clock(),
         )
-        log_event("reference_synced", **asdict(result))
+        log_event(Event.REFERENCE_SYNCED, **asdict(result))
         _warn(result)
 
 
@@ -108,12 +109,14 @@ def _warn(result: SyncResult) -> None:
     """Report what an operator should look at, each as an event of its own."""
     if result.horizon_is_near:
         days = result.days_left
-        log_event("calendar_horizon_near", severity=logging.ERROR, days_left=days)
+        log_event(Event.CALENDAR_HORIZON_NEAR, severity=logging.ERROR, days_left=days)
     if result.listed_twice:
         codes = result.listed_twice
-        log_event("stocks_listed_twice", severity=logging.WARNING, stock_codes=codes)
+        log_event(
+            Event.STOCKS_LISTED_TWICE, severity=logging.WARNING, stock_codes=codes
+        )
     if result.relisted:
         codes = result.relisted
-        log_event("history_archived", severity=logging.WARNING, stock_codes=codes)
+        log_event(Event.HISTORY_ARCHIVED, severity=logging.WARNING, stock_codes=codes)
     for change in result.target_changes:
-        log_event("target_changed", severity=logging.WARNING, **asdict(change))
+        log_event(Event.TARGET_CHANGED, severity=logging.WARNING, **asdict(change))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from functions.token_refresher.refresh import refresh
 from shared.clock import Clock, new_clock
+from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.wire import new_http_session
@@ -73,10 +74,10 @@ def wire() -> Refresher:
 
 
 @push_endpoint
-def refresh_token(event: CloudEvent) -> None:
+def refresh_token(push: CloudEvent) -> None:
     """Keep the token usable; returning acknowledges, raising redelivers."""
     refresher = wire()
-    delivery = Delivery.of(event)
+    delivery = Delivery.of(push)
     with acknowledging(delivery, refresher.dead_letters):
         request = TokenRequest.from_bytes(delivery.data)
         with refresher.lock:
@@ -87,4 +88,5 @@ def refresh_token(event: CloudEvent) -> None:
                 refresher.vault,
                 refresher.clock(),
             )
-        log_event("token_refreshed" if issued else "token_kept", reason=request.reason)
+        event = Event.TOKEN_REFRESHED if issued else Event.TOKEN_KEPT
+        log_event(event, reason=request.reason)

@@ -13,7 +13,9 @@ import functions_framework
 from flask import current_app, has_app_context, request
 from werkzeug.exceptions import ServiceUnavailable
 
+from shared import tracing
 from shared.errors import ConfigError
+from shared.events import Event
 from shared.logging import log_event
 
 if TYPE_CHECKING:
@@ -65,15 +67,29 @@ def push_endpoint(function: Callable[[CloudEvent], None]) -> Callable[..., Any]:
 
     @wraps(function)
     def handle(event: CloudEvent) -> None:
-        try:
-            function(event)
-        except ConfigError as error:
-            facts = {"error_code": error.error_code, "reason": str(error)}
-            log_event("misconfigured", severity=logging.ERROR, **facts)
-            raise ServiceUnavailable(str(error)) from error
+        with tracing.handling(_trace_id(event), _attempt()):
+            try:
+                function(event)
+            except ConfigError as error:
+                facts = {"error_code": error.error_code, "reason": str(error)}
+                log_event(Event.MISCONFIGURED, severity=logging.ERROR, **facts)
+                raise ServiceUnavailable(str(error)) from error
 
     entry_point: Callable[..., Any] = functions_framework.cloud_event(handle)
     return entry_point
+
+
+def _trace_id(event: CloudEvent) -> str | None:
+    attributes = event.data["message"].get("attributes") or {}
+    headers = map(request.headers.get, tracing.TRACE_HEADERS)
+    return tracing.trace_id_of(attributes.get(tracing.TRACE_ATTRIBUTE), *headers)
+
+
+def _attempt() -> int | None:
+    """The number of this delivery, which only the raw push has."""
+    push = request.get_json(silent=True)
+    attempt = push.get("deliveryAttempt") if isinstance(push, dict) else None
+    return attempt if isinstance(attempt, int) else None
 
 
 def _give_a_body() -> None:

@@ -20,6 +20,7 @@ from shared.errors import (
     TokenRejected,
     TransientError,
 )
+from shared.events import Event
 from shared.logging import log_event
 from shared.messages import TokenRequest
 
@@ -82,23 +83,25 @@ def acknowledging(
     try:
         yield
     except PermanentError as error:
-        log_event("dead_letter", severity=logging.ERROR, **about, **_reason(error))
+        log_event(Event.DEAD_LETTER, severity=logging.ERROR, **about, **_reason(error))
         dead_letters.dead_letter(delivery, error)
     except Busy as error:
-        log_event("busy", **about, **_reason(error))
+        log_event(Event.BUSY, **about, **_reason(error))
         raise TooManyRequests(str(error)) from error
     except TransientError as error:
-        log_event("will_retry", severity=logging.WARNING, **about, **_reason(error))
+        log_event(Event.WILL_RETRY, severity=logging.WARNING, **about, **_reason(error))
         if tokens is not None and isinstance(error, TokenRejected | TokenMissing):
             _request_token(tokens, error)
         raise ServiceUnavailable(str(error)) from error
     except ConfigError as error:
-        log_event("misconfigured", severity=logging.ERROR, **about, **_reason(error))
+        log_event(
+            Event.MISCONFIGURED, severity=logging.ERROR, **about, **_reason(error)
+        )
         raise ServiceUnavailable(str(error)) from error
     except Exception as error:
         # The framework logs the traceback; this line is what is counted.
         kind = type(error).__name__
-        log_event("unforeseen", severity=logging.ERROR, **about, reason=kind)
+        log_event(Event.UNFORESEEN, severity=logging.ERROR, **about, reason=kind)
         raise
 
 
@@ -107,7 +110,7 @@ def _request_token(tokens: TokenRequester, error: TokenRejected | TokenMissing) 
     try:
         tokens.request(error)
     except PublishFailed as failure:
-        log_event("token_not_requested", severity=logging.ERROR, **_reason(failure))
+        log_event(Event.TOKEN_NOT_REQUESTED, severity=logging.ERROR, **_reason(failure))
 
 
 def _reason(error: PipelineError) -> dict[str, Any]:

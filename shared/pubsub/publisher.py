@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from shared import tracing
 from shared.instance import cached
 from shared.plain_text import sendable, shortened
 
@@ -57,10 +58,12 @@ class Publisher:
     ) -> None:
         """Publish all ``messages``, each with the same ``attributes``.
 
+        The trace of the delivery that is being handled goes with them.
+
         Raises:
             PublishFailed: If the service did not take them all.
         """
-        allowed = allowed_attributes(attributes)
+        allowed = allowed_attributes(_trace() | dict(attributes))
         for start in range(0, len(messages), MESSAGES_PER_REQUEST):
             chunk = messages[start : start + MESSAGES_PER_REQUEST]
             self._transport().send(topic, chunk, allowed)
@@ -68,6 +71,13 @@ class Publisher:
     def publish_run(self, topic: str, messages: Sequence[bytes], run_id: str) -> None:
         """Publish the collect requests of a run; see ``publish``."""
         self.publish(topic, messages, {"schema": REQUEST_SCHEMA, "run_id": run_id})
+
+
+def _trace() -> dict[str, str]:
+    delivery = tracing.current()
+    if delivery is None or delivery.trace_id is None:
+        return {}
+    return {tracing.TRACE_ATTRIBUTE: delivery.trace_id}
 
 
 def allowed_attributes(attributes: Mapping[str, str]) -> dict[str, str]:

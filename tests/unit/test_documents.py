@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.events import Event
+
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *DECISIONS]
@@ -54,6 +56,20 @@ def test_every_table_is_described():
     described = re.findall(r"^\| `(\w+)` \|", tables, re.MULTILINE)
 
     assert set(described) == created - PARTITIONS
+
+
+def test_every_event_of_the_log_is_in_the_runbook():
+    log = text_of(ROOT / "docs/runbook.md").partition("# What the log says")[2]
+
+    assert re.findall(r"^\| `(\w+)` \| [A-Z]+ \|", log, re.MULTILINE) == list(Event)
+
+
+def test_every_event_that_terraform_counts_is_written():
+    monitoring = text_of(ROOT / "infra/terraform/monitoring.tf")
+    counted = re.findall(r'event += +"\(?([\w|]+)\)?"', monitoring)
+
+    assert counted
+    assert {name for names in counted for name in names.split("|")} <= set(Event)
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=name_of)

@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 
+from shared import tracing
+from shared.events import Event
 from shared.logging import LINE_BYTES, JsonLines, TextFormatter, log_event
 from tests.support.builders import kst
 
@@ -24,16 +26,31 @@ def lines():
 
 
 def test_an_event_is_one_line_of_json(lines):
-    log_event("collected", severity=logging.ERROR, stock_name="삼성전자", rows=3)
+    log_event(Event.COLLECTED, severity=logging.ERROR, stock_name="삼성전자", rows=3)
 
     line = json.loads(lines()[-1])
     assert (line["event"], line["severity"]) == ("collected", "ERROR")
     assert (line["stock_name"], line["rows"]) == ("삼성전자", 3)
 
 
+def test_a_line_tells_of_the_delivery_that_is_being_handled(lines):
+    with tracing.handling("4bf92f3577b34da6a3ce929d0e0e4736", 3):
+        log_event(Event.COLLECTED)
+    log_event(Event.COLLECTED)
+
+    during, after = map(json.loads, lines())
+    assert during["attempt"] == 3
+    assert during["duration_ms"] >= 0
+    assert during["logging.googleapis.com/trace"] == (
+        "projects/p/traces/4bf92f3577b34da6a3ce929d0e0e4736"
+    )
+    assert "attempt" not in after
+    assert after["logging.googleapis.com/trace"] == ""
+
+
 @pytest.mark.parametrize("character", ["a", "가", '"', "\\", "\x01", "\n"])
 def test_a_line_is_never_longer_than_cloud_logging_accepts(lines, character):
-    log_event("dead_letter", severity=logging.ERROR, reason=character * 200_000)
+    log_event(Event.DEAD_LETTER, severity=logging.ERROR, reason=character * 200_000)
 
     written = lines()[-1]
     assert len(written.encode()) <= LINE_BYTES
@@ -43,7 +60,7 @@ def test_a_line_is_never_longer_than_cloud_logging_accepts(lines, character):
 
 
 def test_a_line_can_always_be_encoded(lines):
-    log_event("dead_letter", reason="a\ud800b")
+    log_event(Event.DEAD_LETTER, reason="a\ud800b")
 
     line = json.loads(lines()[-1].encode())
     assert line["reason"] == "a\N{REPLACEMENT CHARACTER}b"

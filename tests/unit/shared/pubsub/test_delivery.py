@@ -10,10 +10,12 @@ import pytest
 from cloudevents.http import CloudEvent
 from functions_framework import event_conversion
 
+from shared import tracing
 from shared.errors import ConfigError
 from shared.pubsub.delivery import Delivery, push_endpoint
 
 PUBLISHED = "2026-11-20T01:30:00.123456789Z"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PATH = "/projects/p/topics/triggers"
 EVENT = {
     "specversion": "1.0",
@@ -163,3 +165,36 @@ def test_an_instance_that_lacks_variables_says_so_and_the_message_waits(caplog):
     (line,) = [record.json_fields for record in caplog.records]
     assert (line["event"], line["error_code"]) == ("misconfigured", "config")
     assert line["reason"] == "DATABASE_URL is missing"
+
+
+@pytest.mark.parametrize(
+    ("headers", "attributes"),
+    [
+        ({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, {}),
+        ({"X-Cloud-Trace-Context": f"{TRACE}/105445;o=1"}, {}),
+        ({"traceparent": f"00-{'a' * 32}-00f067aa0ba902b7-01"}, {"trace": TRACE}),
+        ({"X-Cloud-Trace-Context": TRACE, "traceparent": "no trace"}, {"trace": "x"}),
+    ],
+    ids=["W3C header", "Google's header", "the message first", "only a valid one"],
+)
+def test_the_trace_and_the_attempt_of_a_push_are_known_while_it_is_handled(
+    headers, attributes
+):
+    app, known = flask.Flask("functions"), []
+    with app.app_context():
+
+        @push_endpoint
+        def entry_point(event):
+            known.append(tracing.current())
+
+    functions_framework._configure_app(app, entry_point, "cloudevent")
+    push = RAW | {
+        "message": ATTRIBUTES_ONLY | {"attributes": attributes},
+        "deliveryAttempt": 4,
+    }
+
+    answer = app.test_client().post(PATH, json=push, headers=headers)
+
+    assert answer.status_code == 200
+    assert [(one.trace_id, one.attempt) for one in known] == [(TRACE, 4)]
+    assert tracing.current() is None

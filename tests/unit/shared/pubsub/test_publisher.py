@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared import tracing
 from shared.pubsub.publisher import Publisher, allowed_attributes
 
 
@@ -45,6 +46,19 @@ def test_more_messages_than_a_request_takes_are_sent_in_several():
     (transport,) = connections
     assert [len(messages) for _, messages, _ in transport.sent] == [1000, 1000, 500]
     assert {attributes["run_id"] for _, _, attributes in transport.sent} == {"r"}
+
+
+def test_the_trace_of_the_delivery_goes_with_every_message():
+    connections = Connections()
+    publisher = Publisher("p", connections)
+
+    with tracing.handling("4bf92f3577b34da6a3ce929d0e0e4736", 1):
+        publisher.publish("collect", [b"1"], {"run_id": "r"})
+    publisher.publish("collect", [b"2"], {"run_id": "r"})
+
+    during, after = (attributes for _, _, attributes in connections[0].sent)
+    assert during == {"run_id": "r", "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    assert after == {"run_id": "r"}
 
 
 @pytest.mark.parametrize(
