@@ -1,12 +1,13 @@
 """``make package``: one zip for each function, the same bytes for the same sources.
 
-A zip holds the function's folder, what all functions share, the requirements, and a
+A zip holds the modules that its function imports, its data, the requirements, and a
 ``main.py`` at its root, where the buildpack looks for the entry point. Its name has the
 hash of its content, so that Terraform deploys what has changed and nothing else.
 """
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import shutil
@@ -24,7 +25,8 @@ WRITTEN = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
 HASH_CHARACTERS = 12
 NOT_FOR_JOBS = shutil.ignore_patterns("__pycache__", "terraform", "local")
-SUFFIXES = {".py", ".json", ".csv"}
+# What a function's folder may hold beside its modules.
+DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg"}
 
 
 def main() -> int:
@@ -68,8 +70,10 @@ def build_migrations(directory: Path) -> None:
 
 def package(function: topology.Function) -> bytes:
     """The zip of one function."""
-    files = {path.relative_to(ROOT).as_posix(): path for path in _sources(function)}
-    contents = {name: path.read_bytes() for name, path in files.items()}
+    contents = {
+        path.relative_to(ROOT).as_posix(): path.read_bytes()
+        for path in _sources(function)
+    }
     contents["main.py"] = entry_point(function).encode()
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -81,16 +85,58 @@ def package(function: topology.Function) -> bytes:
     return written.getvalue()
 
 
-def _sources(function: topology.Function) -> list[Path]:
-    """All files that the function needs; none of another function's is among them."""
-    folders = (ROOT / "shared", ROOT / "functions" / function.name)
-    found = [
-        path
-        for folder in folders
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix in SUFFIXES
+def _sources(function: topology.Function) -> set[Path]:
+    """All files that the function needs, and no other."""
+    folder = ROOT / "functions" / function.name
+    data = {path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES}
+    return {*imported_by(folder / "main.py"), *data, ROOT / "requirements.txt"}
+
+
+def imported_by(*modules: Path) -> set[Path]:
+    """These modules and all of ours that they import, at once or when called.
+
+    Raises:
+        FileNotFoundError: If one of ``modules`` does not exist.
+    """
+    found: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found.add(module)
+        names = _imports(ast.parse(module.read_text(encoding="utf-8")))
+        waiting += [path for name in names for path in _modules_of(name)]
+    return found
+
+
+def _imports(node: ast.AST) -> set[str]:
+    """The dotted names that the code imports, but for type checkers only."""
+    names: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            names |= {alias.name for alias in child.names}
+        elif isinstance(child, ast.ImportFrom):
+            names |= {f"{child.module}.{alias.name}" for alias in child.names}
+        elif not _is_for_type_checkers(child):
+            names |= _imports(child)
+    return names
+
+
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def _modules_of(name: str) -> list[Path]:
+    """The files that are run to import a dotted name, none if it is not of ours."""
+    parts = name.split(".")
+    places = [ROOT.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    files = [
+        file
+        for place in places
+        for file in (place / "__init__.py", place.with_suffix(".py"))
     ]
-    return [*found, ROOT / "functions" / "__init__.py", ROOT / "requirements.txt"]
+    return [file for file in files if file.exists()]
 
 
 def entry_point(function: topology.Function) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -13,25 +13,53 @@ PIPELINE = Path(__file__).with_name("pipeline.yaml")
 RESERVED_CONNECTIONS = 15
 
 
+TriggerKind = Literal["pubsub", "http"]
+DatabaseAccess = Literal["none", "read", "write"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """One deployable: ``functions/<name>/main.py`` and what it may use.
 
-    ``database_pool`` is how many connections an instance may open; 0 is no database.
+    Attributes:
+        trigger: What reaches it: pushes of its subscriptions, or people over HTTP.
+        database: What it may do in the database; "write" is no more than
+            ``infra.database_rights`` gives to its own role.
+        database_pool: How many connections an instance may open.
+        calls_broker: Whether its requests leave through the registered address.
     """
 
     name: str
+    trigger: TriggerKind
     entry_point: str
     memory: str
     timeout_seconds: int
     concurrency: int
     min_instances: int
     max_instances: int
-    database_pool: int
+    database: DatabaseAccess
+    database_pool: int = 0
+    calls_broker: bool
     publishes: list[str]
     reads_secrets: list[str]
     adds_to_secrets: list[str]
     environment: dict[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse what neither Terraform nor the local stack could make sense of."""
+        self._check_choice("trigger", self.trigger, get_args(TriggerKind))
+        self._check_choice("database", self.database, get_args(DatabaseAccess))
+        if (self.database == "none") != (self.database_pool == 0):
+            message = (
+                f"{self.name}: database_pool must be at least 1 with a database, and "
+                "must not be set with database: none"
+            )
+            raise ValueError(message)
+
+    def _check_choice(self, field: str, value: str, choices: tuple[str, ...]) -> None:
+        if value not in choices:
+            message = f"{self.name}: {field} must be {' or '.join(choices)}"
+            raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +120,7 @@ def load(path: Path = PIPELINE) -> Topology:
 
     Raises:
         TypeError: If an entry lacks a field or has one too many; the text names it.
+        ValueError: If a field of a function has a value that does not exist.
     """
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
 

@@ -302,17 +302,20 @@ class Stack:
 
     def _function_environ(self, name: str) -> dict[str, str]:
         function = self.topology.functions[name]
+        database = {
+            "DATABASE_URL": self.database_url,
+            "DATABASE_POOL": str(function.database_pool),
+        }
         return {
             **_environ(),
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "FUNCTION_NAME": name,
             # As in production: one worker, as many threads as requests at a time.
             "THREADS": str(function.concurrency),
-            "DATABASE_POOL": str(function.database_pool),
             "PUBSUB_EMULATOR_HOST": self.pubsub_host,
             "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
-            "DATABASE_URL": self.database_url,
+            **(database if function.database != "none" else {}),
             "KIWOOM_BASE_URL": self.base_url,
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",

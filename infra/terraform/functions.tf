@@ -26,15 +26,16 @@ resource "google_cloudfunctions2_function" "this" {
     max_instance_request_concurrency = each.value.concurrency
     min_instance_count               = each.value.min_instances
     max_instance_count               = each.value.max_instances
-    ingress_settings                 = "ALLOW_INTERNAL_ONLY"
+    ingress_settings                 = each.value.trigger == "http" ? "ALLOW_ALL" : "ALLOW_INTERNAL_ONLY"
     all_traffic_on_latest_revision   = true
 
-    # Everything, not only private addresses: the broker must see the reserved one.
+    # Everything, not only private addresses: the broker must see the reserved one, and
+    # whatever does not call the broker is in a subnetwork that leads to no internet.
     direct_vpc_egress = "VPC_EGRESS_ALL_TRAFFIC"
 
     direct_vpc_network_interface {
       network    = google_compute_network.this.name
-      subnetwork = google_compute_subnetwork.functions.name
+      subnetwork = google_compute_subnetwork.this[each.value.calls_broker ? "broker" : "internal"].name
     }
 
     environment_variables = merge(
@@ -45,12 +46,12 @@ resource "google_cloudfunctions2_function" "this" {
         KIWOOM_MODE          = var.kiwoom_mode
         THREADS              = tostring(each.value.concurrency)
       },
-      each.value.database_pool > 0 ? {
+      each.value.database == "none" ? {} : {
         CLOUD_SQL_INSTANCE = google_sql_database_instance.this.connection_name
         DATABASE_NAME      = google_sql_database.this.name
         DATABASE_POOL      = tostring(each.value.database_pool)
         DATABASE_USER      = google_sql_user.function[each.key].name
-      } : {},
+      },
     )
   }
 

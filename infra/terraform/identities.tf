@@ -1,4 +1,5 @@
-# One identity for each function, one for each push, one that builds, one that migrates.
+# One identity for each function, one for each that is pushed to, one that builds, one that
+# migrates.
 resource "google_service_account" "function" {
   for_each = local.functions
 
@@ -9,7 +10,7 @@ resource "google_service_account" "function" {
 }
 
 resource "google_service_account" "push" {
-  for_each = local.functions
+  for_each = local.pushed_functions
 
   account_id   = "push-${local.service_name[each.key]}"
   display_name = "Pushes messages to ${each.key}"

@@ -8,7 +8,14 @@ locals {
   functions     = local.pipeline.functions
   subscriptions = local.pipeline.subscriptions
 
-  with_database = { for name, function in local.functions : name => function if function.database_pool > 0 }
+  with_database  = { for name, each in local.functions : name => each if each.database != "none" }
+  http_functions = { for name, each in local.functions : name => each if each.trigger == "http" }
+  # What is pushed to: it needs an identity that pushes, and that may invoke it.
+  pushed_functions = toset([for _, each in local.subscriptions : each.function])
+  http_invokers = {
+    for pair in setproduct(keys(local.http_functions), var.status_viewers) :
+    "${pair[0]}/${pair[1]}" => { function = pair[0], member = pair[1] }
+  }
 
   # One entry for each right: keys are known before anything is created.
   publishers = merge([
@@ -38,7 +45,7 @@ locals {
 
   # Each instance opens as many connections as its pool has; while a revision is replaced,
   # the instances of both are there.
-  most_connections = 2 * sum([for _, function in local.functions : function.max_instances * function.database_pool])
+  most_connections = 2 * sum([for _, each in local.with_database : each.max_instances * each.database_pool])
   # For operators, migrations, the readers of candles, and PostgreSQL itself.
   reserved_connections = 15
 }

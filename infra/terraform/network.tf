@@ -5,11 +5,22 @@ resource "google_compute_network" "this" {
   depends_on = [google_project_service.this]
 }
 
-resource "google_compute_subnetwork" "functions" {
-  name                     = "functions"
+locals {
+  # Only the subnetwork of what calls the broker has a way to the internet; the other one
+  # leads to the database and, by private Google access, to Google's services.
+  subnetworks = {
+    broker   = "10.10.0.0/24"
+    internal = "10.10.1.0/24"
+  }
+}
+
+resource "google_compute_subnetwork" "this" {
+  for_each = local.subnetworks
+
+  name                     = each.key
   network                  = google_compute_network.this.id
   region                   = var.region
-  ip_cidr_range            = "10.10.0.0/24"
+  ip_cidr_range            = each.value
   private_ip_google_access = true
 
   log_config {
@@ -60,7 +71,7 @@ resource "google_compute_router_nat" "this" {
   source_subnetwork_ip_ranges_to_nat = "LIST_OF_SUBNETWORKS"
 
   subnetwork {
-    name                    = google_compute_subnetwork.functions.id
+    name                    = google_compute_subnetwork.this["broker"].id
     source_ip_ranges_to_nat = ["ALL_IP_RANGES"]
   }
 

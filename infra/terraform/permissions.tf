@@ -45,10 +45,10 @@ resource "google_project_iam_member" "database" {
   }
 }
 
-# Pushes and schedules.
+# Pushes, people and schedules.
 
 resource "google_cloud_run_service_iam_member" "push" {
-  for_each = local.functions
+  for_each = local.pushed_functions
 
   service  = google_cloudfunctions2_function.this[each.key].name
   location = var.region
@@ -56,8 +56,17 @@ resource "google_cloud_run_service_iam_member" "push" {
   member   = google_service_account.push[each.key].member
 }
 
+resource "google_cloud_run_service_iam_member" "viewer" {
+  for_each = local.http_invokers
+
+  service  = google_cloudfunctions2_function.this[each.value.function].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value.member
+}
+
 resource "google_service_account_iam_member" "push_token" {
-  for_each = local.functions
+  for_each = local.pushed_functions
 
   service_account_id = google_service_account.push[each.key].name
   role               = "roles/iam.serviceAccountTokenCreator"

@@ -111,3 +111,16 @@ variable "schedules_paused" {
   type        = bool
   default     = false
 }
+
+variable "status_viewers" {
+  description = "Who may open the functions with an HTTP trigger: members such as user:me@example.com."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition = alltrue([
+      for member in var.status_viewers : can(regex("^(user|group|serviceAccount|domain):[^ ]+$", member))
+    ])
+    error_message = "status_viewers must be members such as user:me@example.com or group:desk@example.com, and never the whole internet."
+  }
+}

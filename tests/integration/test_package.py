@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -39,11 +40,68 @@ def test_a_zip_has_what_its_function_needs_and_nothing_of_others(name):
 
     assert {"main.py", "requirements.txt", f"functions/{name}/main.py"} <= names
     assert "shared/errors.py" in names
+    assert "functions/__init__.py" in names
     others = TOPOLOGY.functions.keys() - {name}
     assert not [n for n in names for other in others if f"functions/{other}/" in n]
     assert not [
         n for n in names if "__pycache__" in n or n.startswith(("tests", "infra"))
     ]
+
+
+# What each function has no business with, though another one has.
+UNUSED = {
+    "dispatcher": ["shared/kiwoom", "shared/token_vault.py"],
+    "collector": ["shared/database/stock_store.py", "shared/kiwoom/auth.py"],
+    "reference_sync": ["shared/database/candle_store.py", "shared/kiwoom/charts.py"],
+    "token_refresher": ["shared/database", "shared/kiwoom/charts.py"],
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_zip_carries_no_module_that_its_function_does_not_import(name):
+    content = package.package(TOPOLOGY.functions[name])
+    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+
+    assert not [n for n in names for unused in UNUSED[name] if n.startswith(unused)]
+
+
+def test_an_import_inside_a_function_counts_and_one_for_type_checkers_does_not(
+    tmp_path,
+):
+    module = tmp_path / "module.py"
+    module.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from shared.candles import Candle\n"
+        "def late():\n    from shared.clock import new_clock\n"
+    )
+
+    found = {path.name for path in package.imported_by(module)}
+
+    assert "clock.py" in found
+    assert "candles.py" not in found
+
+
+@pytest.mark.parametrize("name", TOPOLOGY.functions)
+def test_every_module_of_a_zip_can_be_imported_from_the_zip_alone(name, tmp_path):
+    source = tmp_path / "workspace"
+    archive = zipfile.ZipFile(io.BytesIO(package.package(TOPOLOGY.functions[name])))
+    archive.extractall(source)
+    modules = [
+        file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for file in archive.namelist()
+        if file.endswith(".py")
+    ]
+    command = f"import importlib\nfor m in {modules}: importlib.import_module(m)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        capture_output=True,
+        text=True,
+        cwd=source,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(source)},
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_migrations_have_a_folder_of_their_own(tmp_path):
@@ -97,14 +155,12 @@ def test_a_zip_starts_alone_and_answers_a_push(name, tmp_path):
             timeout=30,
         )
         deadline = time.monotonic() + 10
-        while "ConfigError" not in (text := child.log.read_text()):
+        while "misconfigured" not in (text := child.log.read_text()):
             assert time.monotonic() < deadline, text
             time.sleep(0.05)
     finally:
         child.stop()
 
-    assert answer.status_code == 500
-    assert "GOOGLE_CLOUD_PROJECT is missing" in text
-    assert str(source / "functions" / name / "main.py") in text
-    assert str(source / "shared" / "settings.py") in text
-    assert str(servers.ROOT / "shared") not in text
+    assert answer.status_code == 503
+    assert "GOOGLE_CLOUD_PROJECT is missing" in answer.text + text
+    assert str(servers.ROOT) not in text

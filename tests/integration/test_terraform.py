@@ -148,6 +148,9 @@ def test_functions_are_what_pipeline_yaml_says(resources):
         assert service["max_instance_count"] == wanted.max_instances
         assert service["direct_vpc_egress"] == "VPC_EGRESS_ALL_TRAFFIC"
         assert service["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
+        (interface,) = service["direct_vpc_network_interface"]
+        subnetwork = "broker" if wanted.calls_broker else "internal"
+        assert interface["subnetwork"] == subnetwork
         environment = service["environment_variables"]
         assert (
             environment.items()
@@ -157,7 +160,7 @@ def test_functions_are_what_pipeline_yaml_says(resources):
                 "THREADS": str(wanted.concurrency),
             }.items()
         )
-        assert ("CLOUD_SQL_INSTANCE" in environment) == bool(wanted.database_pool)
+        assert ("CLOUD_SQL_INSTANCE" in environment) == (wanted.database != "none")
         if wanted.database_pool:
             assert environment["DATABASE_POOL"] == str(wanted.database_pool)
 
@@ -234,6 +237,12 @@ def test_all_requests_leave_through_one_reserved_address(resources, plan):
 
     assert nat["nat_ip_allocate_option"] == "MANUAL_ONLY"
     assert len(nat["nat_ips"]) == 1
+    # What does not call the broker has no way to the internet.
+    (behind,) = nat["subnetwork"]
+    assert behind["name"].endswith("/subnetworks/broker")
+    assert resources("google_compute_subnetwork").keys() == {"broker", "internal"}
+    for subnetwork in resources("google_compute_subnetwork").values():
+        assert subnetwork["private_ip_google_access"]
     assert "egress_address" in plan["planned_values"]["outputs"]
 
 
@@ -250,6 +259,77 @@ def test_every_alert_has_a_chapter_in_the_runbook(resources):
         (documentation,) = alert["documentation"]
         assert documentation["content"].partition("#")[2] in anchors
         assert alert["notification_channels"]
+
+
+STATUS_PAGE = """
+  status_page:
+    trigger: http
+    entry_point: show_status
+    memory: 256Mi
+    timeout_seconds: 30
+    concurrency: 8
+    min_instances: 0
+    max_instances: 1
+    database: read
+    database_pool: 2
+    calls_broker: false
+    publishes: []
+    reads_secrets: []
+    adds_to_secrets: []
+    environment: {}
+
+subscriptions:
+"""
+
+
+def test_an_http_function_is_for_its_viewers_and_for_no_push(built, tmp_path):
+    changed = copied(built, tmp_path)
+    text = topology.PIPELINE.read_text(encoding="utf-8")
+    if "status_page" not in TOPOLOGY.functions:
+        text = text.replace("\nsubscriptions:\n", STATUS_PAGE)
+        packages = changed.parents[1] / "build" / "packages.json"
+        listed = json.loads(packages.read_text()) | {"status_page": "status_page.zip"}
+        packages.write_text(json.dumps(listed))
+        (packages.parent / "status_page.zip").touch()
+    (changed.parent / "pipeline.yaml").write_text(text)
+    out = tmp_path / "plan.json"
+
+    done = tfcheck(
+        changed,
+        *("--plan-json", str(out), "--resolve"),
+        **variables_of("prod"),
+        status_viewers='["user:me@example.com", "group:desk@example.com"]',
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = json.loads(out.read_text())["planned_values"]["root_module"]["resources"]
+    of_page = {
+        resource["address"]: resource["values"]
+        for resource in planned
+        if "status_page" in str(resource.get("index"))
+    }
+    (service,) = of_page['google_cloudfunctions2_function.this["status_page"]'][
+        "service_config"
+    ]
+    assert service["ingress_settings"] == "ALLOW_ALL"
+    assert not [address for address in of_page if "push" in address]
+    viewers = {
+        (values["role"], values["member"])
+        for address, values in of_page.items()
+        if address.startswith("google_cloud_run_service_iam_member")
+    }
+    assert viewers == {
+        ("roles/run.invoker", "user:me@example.com"),
+        ("roles/run.invoker", "group:desk@example.com"),
+    }
+
+
+def test_the_whole_internet_is_no_viewer(built):
+    everyone = {"status_viewers": '["allUsers"]'}
+    done = tfcheck(built, "--plan", **variables_of("prod") | everyone)
+
+    assert done.returncode != 0
+    assert "never the whole internet" in said(done)
 
 
 # Who may do what, and on what. Anything that is not here fails.

@@ -9,7 +9,8 @@ from cronsim import CronSim
 
 from functions.collector.collect import BUDGET
 from functions.collector.main import LIVE
-from infra.topology import RESERVED_CONNECTIONS, load
+from infra.package import imported_by
+from infra.topology import PIPELINE, RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
@@ -183,3 +184,45 @@ def test_a_field_too_many_is_named(tmp_path):
 
     with pytest.raises(TypeError, match="entry_points"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("trigger: pubsub", "trigger: pub", "trigger must be pubsub or http"),
+        ("database: write", "database: rw", "database must be none or read or write"),
+        ("database: none", "database: read", "database_pool must be at least 1"),
+        ("database: write", "database: none", "must not be set with database: none"),
+    ],
+)
+def test_a_function_that_is_neither_one_thing_nor_the_other_is_refused(
+    tmp_path, old, new, sentence
+):
+    path = tmp_path / "pipeline.yaml"
+    text = PIPELINE.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+    with pytest.raises(ValueError, match=sentence):
+        load(path)
+
+
+def test_only_functions_with_a_pubsub_trigger_are_pushed_to():
+    pushed = {subscription.function for subscription in TOPOLOGY.subscriptions.values()}
+
+    for function in TOPOLOGY.functions.values():
+        assert (function.name in pushed) == (function.trigger == "pubsub")
+
+
+def test_only_what_asks_the_broker_leaves_by_the_registered_address():
+    for function in TOPOLOGY.functions.values():
+        main = ROOT / "functions" / function.name / "main.py"
+        imported = {path.parent.name for path in imported_by(main)}
+        assert function.calls_broker == ("kiwoom" in imported)
+
+
+def test_only_what_opens_connections_has_a_database():
+    for function in TOPOLOGY.functions.values():
+        main = ROOT / "functions" / function.name / "main.py"
+        imported = {path.parent.name for path in imported_by(main)}
+        assert (function.database != "none") == ("database" in imported)
