@@ -1,0 +1,156 @@
+"""When a candle is due, by the market's clock and the schedules.
+
+A candle is due at the first tick at or after its end, plus a little time in which the
+broker completes it. What counts is that the broker was *asked* since: a stock that no
+one trades is never late.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from shared.candles import Timeframe
+from shared.coverage import candle_end
+from shared.cron import Cron
+from shared.errors import CalendarUnknown
+from shared.sessions import DAY, kst_date, midnight, week_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date, datetime
+
+    from shared.sessions import Calendar
+
+# After its end, the broker completes a candle within this time.
+COMPLETION = timedelta(seconds=90)
+# A tick has this long to be worked off before what it was for is late.
+PATIENCE = timedelta(seconds=90)
+# The search for the last due time ends here: a week and the longest holidays.
+LONGEST_SILENCE = timedelta(weeks=4)
+# The finest grid ends when trading does.
+FINEST = Timeframe.MINUTE_5
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A schedule that asks for new candles of these timeframes of all targets."""
+
+    cron: Cron
+    timeframes: frozenset[Timeframe]
+
+    @classmethod
+    def of(cls, cron: str, payload: Mapping[str, object]) -> Tick | None:
+        """The tick that a schedule for ``triggers`` fires; None if it is another run.
+
+        Raises:
+            ValueError: If the cron expression or a timeframe is not one.
+        """
+        named = payload.get("timeframes", [payload.get("timeframe")])
+        if payload.keys() - {"timeframe", "timeframes"} or not isinstance(named, list):
+            return None
+        return cls(Cron.parse(cron), frozenset(map(Timeframe, named)))
+
+
+class DueTimes:
+    """When candles are due, by one calendar and the schedules that are not paused.
+
+    Without a tick for a timeframe, none of its candles is ever due.
+    """
+
+    def __init__(self, calendar: Calendar, ticks: Iterable[Tick]) -> None:
+        self.calendar = calendar
+        self._ticks = tuple(ticks)
+        self._of_session: dict[tuple[Timeframe, date], list[datetime]] = {}
+
+    def next_tick(self, timeframe: Timeframe, instant: datetime) -> datetime | None:
+        """The first tick of a timeframe at or after ``instant``; None without one."""
+        firings = (
+            tick.cron.at_or_after(instant)
+            for tick in self._ticks
+            if timeframe in tick.timeframes
+        )
+        return min(filter(None, firings), default=None)
+
+    def due_at(self, timeframe: Timeframe, slot: datetime) -> datetime | None:
+        """When the candle that opens at ``slot`` is due; None if it never is."""
+        end = self._end_of_trading(timeframe, slot)
+        return self.next_tick(timeframe, end + COMPLETION) if end else None
+
+    def final_at(self, timeframe: Timeframe, day: date) -> datetime | None:
+        """When the reading is due that settles the session of ``day``.
+
+        It is the first tick after midnight; for a week, after its last session.
+        """
+        last = self._last_session(timeframe, day)
+        if last is None:
+            return None
+        return self.next_tick(timeframe, midnight(last + DAY) + COMPLETION)
+
+    def latest(
+        self, timeframe: Timeframe, day: date, instant: datetime
+    ) -> datetime | None:
+        """The last due time of the session of ``day`` up to ``instant``.
+
+        Due are its candles, one after another, and at last the reading that settles
+        it. None while nothing of it was due yet.
+        """
+        times = self._times(timeframe, day)
+        found = bisect_right(times, instant)
+        return times[found - 1] if found else None
+
+    def latest_of_all(
+        self, timeframe: Timeframe, instant: datetime
+    ) -> tuple[date, datetime] | None:
+        """The last due time of any session up to ``instant``, and the session.
+
+        None if nothing was due for weeks, as where the schedules are paused.
+        """
+        day = self.calendar.latest_opened(instant)
+        while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
+            due = self.latest(timeframe, day, instant)
+            if due is not None:
+                return day, due
+            day = self.calendar.latest(day - DAY)
+        return None
+
+    def newest_due_slot(
+        self, timeframe: Timeframe, instant: datetime
+    ) -> datetime | None:
+        """The newest candle that was due by ``instant``; None if none was for weeks."""
+        day = self.calendar.latest_opened(instant)
+        while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
+            for slot in reversed(self.calendar.slots(timeframe, day)):
+                due = self.due_at(timeframe, slot)
+                if due is not None and due <= instant:
+                    return slot
+            day = self.calendar.latest(day - DAY)
+        return None
+
+    def _times(self, timeframe: Timeframe, day: date) -> list[datetime]:
+        key = timeframe, day
+        if key not in self._of_session:
+            slots = self.calendar.slots(timeframe, day)
+            times = {self.due_at(timeframe, slot) for slot in slots}
+            if slots:
+                times.add(self.final_at(timeframe, day))
+            self._of_session[key] = sorted(filter(None, times))
+        return self._of_session[key]
+
+    def _end_of_trading(self, timeframe: Timeframe, slot: datetime) -> datetime | None:
+        if timeframe.minutes:
+            return candle_end(timeframe, slot)
+        last = self._last_session(timeframe, kst_date(slot))
+        slots: Sequence[datetime] = self.calendar.slots(FINEST, last) if last else ()
+        return candle_end(FINEST, slots[-1]) if slots else None
+
+    def _last_session(self, timeframe: Timeframe, day: date) -> date | None:
+        """The last session of the candle that ``day`` is in; None if not known."""
+        if timeframe is not Timeframe.WEEK_1:
+            return day
+        try:
+            return max(self.calendar.session_dates(day, week_of(day)[1]), default=None)
+        except CalendarUnknown:
+            return None

@@ -1,0 +1,438 @@
+"""Is it there, and if not, why: every state, and each border between two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.candles import Timeframe
+from shared.freshness import DueTimes, Tick
+from shared.series import Series
+from shared.verdicts import (
+    REMEDIES,
+    Judge,
+    Reason,
+    SeriesFacts,
+    SessionFacts,
+    State,
+    settled,
+)
+from tests.support.builders import CALENDAR, day, kst
+
+M5, M60, DAY, WEEK = (
+    Timeframe.MINUTE_5,
+    Timeframe.MINUTE_60,
+    Timeframe.DAY_1,
+    Timeframe.WEEK_1,
+)
+EVERY_TICK = [
+    tick
+    for cron, frames in (
+        ("*/5 9-20 * * 1-5", ["5m"]),
+        ("3 9-20 * * 1-5", ["60m"]),
+        ("45 15,20 * * 1-5", ["1d"]),
+        ("50 15,20 * * 1-5", ["1w"]),
+        ("30 7 * * *", ["5m", "60m", "1d", "1w"]),
+    )
+    if (tick := Tick.of(cron, {"timeframes": frames}))
+]
+THURSDAY, FRIDAY = day("2026-11-19"), day("2026-11-20")
+# A Friday morning: Thursday was settled at 07:30.
+NOW = kst("2026-11-20 10:31")
+NOTHING = SessionFacts()
+
+
+def a_judge(timeframe=M5, now=NOW, ticks=EVERY_TICK):
+    return Judge(DueTimes(CALENDAR, ticks), timeframe, now)
+
+
+def a_series(*, asked="2026-11-20 10:30:05", newest="2026-11-20 10:25", **values):
+    """A series that was loaded from August on, settled yesterday and asked just now."""
+    facts = {
+        key: values.pop(key)
+        for key in ("listed", "halted", "listed_on", "is_target")
+        if key in values
+    }
+    series = Series(
+        **{
+            "covered_from": day("2026-08-03"),
+            "wanted_from": day("2026-08-03"),
+            "settled_through": THURSDAY,
+            "oldest": day("2026-08-03"),
+            "newest": kst(newest) if newest else None,
+            **values,
+        }
+    )
+    return SeriesFacts(series=series, asked_at=asked and kst(asked), **facts)
+
+
+def verdict(known, of, stored=NOTHING, **values):
+    return a_judge(**values).session(known, of, stored)
+
+
+def told(verdict):
+    return verdict.state, verdict.reason
+
+
+# Settled sessions
+
+
+def test_a_candle_in_every_slot_is_complete():
+    full = CALENDAR.slots(M5, THURSDAY)
+    found = verdict(a_series(), THURSDAY, SessionFacts(candles=len(full)))
+
+    assert told(found) == (State.COMPLETE, Reason.ALL_PRESENT)
+    assert (found.expected, found.candles, found.missing) == (len(full), len(full), 0)
+
+
+def test_slots_that_the_broker_has_nothing_for_make_it_thin_and_no_fault():
+    found = settled(104, SessionFacts(candles=100, absent=4))
+
+    assert told(found) == (State.THIN, Reason.BROKER_HAS_NONE)
+    assert (found.explained, found.missing) == (4, 0)
+    assert not found.state.is_problem
+
+
+def test_thin_is_confirmed_once_a_repair_has_found_every_absence_again():
+    assert settled(104, SessionFacts(100, 4, 3)).reason is Reason.BROKER_HAS_NONE
+    assert settled(104, SessionFacts(100, 4, 4)).reason is Reason.CONFIRMED
+
+
+def test_one_slot_that_nothing_explains_is_missing():
+    found = settled(104, SessionFacts(candles=100, absent=3))
+
+    assert told(found) == (State.MISSING, Reason.UNEXPLAINED)
+    assert (found.explained, found.missing) == (3, 1)
+    assert found.state.is_problem
+    assert found.remedy == REMEDIES[Reason.UNEXPLAINED]
+
+
+def test_without_any_candle_there_were_no_trades():
+    assert told(settled(104, SessionFacts(absent=104))) == (
+        State.NO_TRADES,
+        Reason.BROKER_HAS_NONE,
+    )
+
+
+def test_a_daily_candle_without_volume_explains_every_minute_of_its_day():
+    found = settled(104, SessionFacts(is_without_trades=True))
+
+    assert told(found) == (State.NO_TRADES, Reason.DAY_WITHOUT_TRADES)
+    assert (found.explained, found.missing) == (104, 0)
+
+
+def test_nothing_stored_and_nothing_explained_is_missing_not_without_trades():
+    assert settled(104, SessionFacts()).state is State.MISSING
+
+
+def test_what_the_broker_no_longer_keeps_is_lost():
+    old = day("2025-11-24")
+    known = a_series(covered_from=day("2025-01-02"), oldest=day("2025-01-02"))
+
+    assert verdict(known, old).reason is Reason.LOST
+    assert verdict(known, day("2025-11-26")).reason is Reason.UNEXPLAINED
+    # Days are kept from the beginning.
+    assert verdict(known, old, timeframe=DAY).reason is Reason.UNEXPLAINED
+
+
+@given(st.integers(1, 120), st.integers(0, 120), st.integers(0, 120), st.booleans())
+def test_expected_is_present_explained_or_missing(expected, candles, absent, traded):
+    stored = SessionFacts(min(candles, expected), absent, 0, not traded)
+    found = settled(expected, stored)
+
+    assert found.candles + found.explained + found.missing == expected
+    assert (found.missing > 0) == (found.state is State.MISSING)
+    assert (found.candles == expected) == (found.state is State.COMPLETE)
+
+
+# What was not asked for
+
+
+def test_before_the_covered_days_nothing_was_asked_for():
+    found = verdict(a_series(), day("2026-07-31"))
+
+    assert told(found) == (State.NOT_ASKED, Reason.BEFORE_COVERAGE)
+
+
+def test_before_its_listing_a_stock_has_no_candles():
+    known = a_series(listed_on=day("2026-09-01"))
+
+    assert verdict(known, day("2026-08-31")).reason is Reason.BEFORE_LISTING
+    assert verdict(known, day("2026-09-01")).state is State.MISSING
+
+
+def test_before_the_end_of_the_brokers_history_there_is_nothing():
+    known = a_series(oldest=day("2026-09-01"), history_exhausted=True)
+    once = a_series(oldest=day("2026-09-01"))
+
+    assert verdict(known, day("2026-08-31")).reason is Reason.BEFORE_HISTORY
+    # An end that was seen once is not believed.
+    assert verdict(once, day("2026-08-31")).state is State.MISSING
+
+
+def test_a_stock_that_left_the_exchange_has_no_candles_any_more():
+    known = a_series(
+        listed=False, settled_through=day("2026-11-10"), newest="2026-11-10 15:30"
+    )
+
+    assert verdict(known, day("2026-11-11")).reason is Reason.LEFT_THE_EXCHANGE
+    assert verdict(known, day("2026-11-10")).state is State.MISSING
+    ended = a_series(ended=True, settled_through=None, newest=None)
+    assert verdict(ended, THURSDAY).reason is Reason.LEFT_THE_EXCHANGE
+
+
+# Sessions that are not settled
+
+
+def test_a_session_under_way_is_provisional():
+    found = verdict(a_series(), FRIDAY, SessionFacts(candles=18))
+
+    assert told(found) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
+    assert found.due_at == kst("2026-11-21 07:30")
+
+
+def test_before_anything_is_due_of_a_session_it_is_provisional():
+    found = verdict(
+        a_series(asked="2026-11-20 07:30:10"), FRIDAY, now=kst("2026-11-20 09:08")
+    )
+
+    assert told(found) == (State.PROVISIONAL, Reason.NOT_DUE)
+
+
+def test_a_due_time_that_passed_without_an_answer_makes_it_late():
+    found = verdict(a_series(asked="2026-11-20 10:20:05"), FRIDAY)
+
+    assert told(found) == (State.LATE, Reason.NOT_ASKED_SINCE)
+    assert found.due_at == kst("2026-11-20 10:25")
+    assert found.remedy
+
+
+def test_a_tick_may_take_ninety_seconds():
+    known = a_series(asked="2026-11-20 10:25:05")
+
+    def state_at(now):
+        return verdict(known, FRIDAY, now=kst(now)).state
+
+    assert state_at("2026-11-20 10:31:29") is State.PROVISIONAL
+    assert state_at("2026-11-20 10:31:30") is State.LATE
+
+
+def test_an_older_due_time_is_not_forgotten_when_the_next_tick_begins():
+    known = a_series(asked="2026-11-20 10:20:05")
+
+    found = verdict(known, FRIDAY, now=kst("2026-11-20 10:30:01"))
+
+    assert found.state is State.LATE
+
+
+def test_asked_is_fresh_though_no_one_traded():
+    known = a_series(newest="2026-11-13 15:30")
+
+    found = verdict(known, FRIDAY)
+
+    assert found.state is State.PROVISIONAL
+    assert not a_judge().is_late(known)
+
+
+def test_a_session_that_was_not_read_again_in_the_morning_is_late():
+    known = a_series(asked="2026-11-19 20:55:04", settled_through=day("2026-11-18"))
+    before = verdict(known, THURSDAY, now=kst("2026-11-20 07:31"))
+    after = verdict(known, THURSDAY, now=kst("2026-11-20 07:31:30"))
+
+    assert before.state is State.PROVISIONAL
+    assert told(after) == (State.LATE, Reason.NOT_ASKED_SINCE)
+    assert after.due_at == kst("2026-11-20 07:30")
+
+
+def test_a_stock_whose_last_trades_prove_no_end_stays_provisional():
+    known = a_series(settled_through=day("2026-11-18"), newest="2026-11-19 14:05")
+
+    found = verdict(known, THURSDAY, SessionFacts(candles=40))
+
+    assert told(found) == (State.PROVISIONAL, Reason.END_NOT_PROVEN)
+
+
+def test_a_session_that_is_over_and_was_not_served_is_missing():
+    known = a_series(settled_through=day("2026-11-18"), newest="2026-11-18 19:55")
+
+    found = verdict(known, THURSDAY)
+
+    assert told(found) == (State.MISSING, Reason.NOT_SERVED)
+    assert found.missing == found.expected == len(CALENDAR.slots(M5, THURSDAY))
+
+
+def test_a_halted_stock_is_said_to_be_halted_and_is_no_fault():
+    known = a_series(
+        settled_through=day("2026-11-18"), newest="2026-11-18 19:55", halted=True
+    )
+
+    found = verdict(known, THURSDAY)
+
+    assert told(found) == (State.NO_TRADES, Reason.HALTED)
+
+
+def test_a_day_without_trades_that_no_answer_settled_is_explained():
+    known = a_series(settled_through=day("2026-11-18"), newest="2026-11-18 19:55")
+
+    found = verdict(known, THURSDAY, SessionFacts(is_without_trades=True))
+
+    assert told(found) == (State.NO_TRADES, Reason.DAY_WITHOUT_TRADES)
+
+
+def test_a_halted_stock_that_no_one_asked_for_is_late_all_the_same():
+    known = a_series(
+        asked="2026-11-19 10:00",
+        settled_through=day("2026-11-18"),
+        newest="2026-11-18 19:55",
+        halted=True,
+    )
+
+    assert verdict(known, THURSDAY).state is State.LATE
+
+
+def test_a_target_that_was_never_loaded_is_late_on_the_newest_session_due():
+    never = SeriesFacts(series=Series())
+
+    assert told(verdict(never, FRIDAY)) == (State.LATE, Reason.NEVER_LOADED)
+    assert told(verdict(never, THURSDAY)) == (State.NOT_ASKED, Reason.BEFORE_COVERAGE)
+    assert a_judge().is_late(never)
+
+
+def test_a_stock_that_is_no_target_is_not_late_for_never_being_loaded():
+    never = SeriesFacts(series=Series(), is_target=False)
+
+    assert verdict(never, FRIDAY).state is State.NOT_ASKED
+    assert not a_judge().is_late(never)
+
+
+def test_where_schedules_are_paused_nothing_is_late():
+    known = a_series(asked="2026-11-18 10:00", settled_through=day("2026-11-17"))
+    never = SeriesFacts(series=Series())
+
+    assert verdict(known, FRIDAY, ticks=[]).state is State.PROVISIONAL
+    assert not a_judge(ticks=[]).is_late(known)
+    assert not a_judge(ticks=[]).is_late(never)
+
+
+def test_a_week_that_is_under_way_is_provisional_until_it_was_read_after_its_end():
+    monday = day("2026-11-16")
+    asked = a_series(asked="2026-11-19 20:50:03", newest="2026-11-16")
+    asked = replace(
+        asked, series=replace(asked.series, settled_through=day("2026-11-13"))
+    )
+
+    def state_at(now):
+        return verdict(asked, monday, timeframe=WEEK, now=kst(now)).state
+
+    assert state_at("2026-11-20 20:51:29") is State.PROVISIONAL
+    assert state_at("2026-11-20 20:51:30") is State.LATE
+    assert verdict(asked, day("2026-11-09"), SessionFacts(1), timeframe=WEEK).state is (
+        State.COMPLETE
+    )
+
+
+# Series
+
+
+@pytest.mark.parametrize("timeframe", [M5, M60, DAY, WEEK])
+@given(
+    asked=st.integers(0, 9 * 24 * 60),
+    elapsed=st.integers(0, 9 * 24 * 60),
+    settled_days=st.integers(0, 12),
+)
+def test_a_series_is_late_exactly_if_one_of_its_sessions_is(
+    timeframe, asked, elapsed, settled_days
+):
+    since = kst("2026-11-10 00:00")
+    now = since + timedelta(minutes=max(asked, elapsed))
+    judge = a_judge(timeframe, now)
+    asked_at = since + timedelta(minutes=asked)
+    # What is settled was read after its day.
+    through = CALENDAR.settled_through(
+        timeframe, asked_at, asked_at.date() - timedelta(days=settled_days)
+    )
+    known = a_series(settled_through=through)
+    known = replace(known, asked_at=asked_at)
+    days = judge.sessions(day("2026-10-05"), day("2026-11-24"))
+
+    states = {judge.session(known, each, SessionFacts(1)).state for each in days}
+
+    assert judge.is_late(known) == (State.LATE in states)
+
+
+def test_sessions_are_those_on_which_a_candle_opens_until_now():
+    first = day("2026-11-09")
+
+    assert a_judge(DAY).sessions(first, day("2026-11-30"))[-1] == FRIDAY
+    assert a_judge(WEEK).sessions(first, day("2026-11-30")) == [
+        day("2026-11-09"),
+        day("2026-11-16"),
+    ]
+    early = a_judge(DAY, kst("2026-11-20 08:59"))
+    assert early.sessions(first, FRIDAY)[-1] == THURSDAY
+
+
+# Slots
+
+
+def a_slot(at, *, known=None, timeframe=M5, now=NOW, **facts):
+    judge = a_judge(timeframe, now)
+    return judge.slot(known or a_series(), kst(at), **{"has_candle": False, **facts})
+
+
+def test_a_settled_candle_is_complete_and_one_of_today_provisional():
+    assert a_slot("2026-11-19 10:00", has_candle=True).state is State.COMPLETE
+    today = a_slot("2026-11-20 10:00", has_candle=True)
+    assert told(today) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
+
+
+def test_an_absent_slot_says_how_well_that_is_known():
+    once = a_slot("2026-11-19 10:00", confirmations=1)
+    twice = a_slot("2026-11-19 10:00", confirmations=2)
+
+    assert told(once) == (State.NO_TRADES, Reason.BROKER_HAS_NONE)
+    assert told(twice) == (State.NO_TRADES, Reason.CONFIRMED)
+    whole = a_slot("2026-11-19 10:00", is_without_trades=True)
+    assert told(whole) == (State.NO_TRADES, Reason.DAY_WITHOUT_TRADES)
+
+
+def test_a_settled_slot_without_anything_is_missing():
+    assert told(a_slot("2026-11-19 10:00")) == (State.MISSING, Reason.UNEXPLAINED)
+
+
+def test_a_slot_that_was_asked_for_is_not_late_for_a_later_one():
+    known = a_series(asked="2026-11-20 10:20:05")
+
+    assert a_slot("2026-11-20 10:05", known=known).state is State.PROVISIONAL
+    late = a_slot("2026-11-20 10:15", known=known)
+    assert told(late) == (State.LATE, Reason.NOT_ASKED_SINCE)
+    assert late.due_at == kst("2026-11-20 10:25")
+    coming = a_slot("2026-11-20 10:25", known=known)
+    assert told(coming) == (State.PROVISIONAL, Reason.NOT_DUE)
+    assert coming.due_at == kst("2026-11-20 10:35")
+
+
+def test_an_instant_at_which_no_candle_opens_is_no_slot():
+    assert a_slot("2026-11-19 16:32").reason is Reason.NOT_A_SLOT
+    # Orders are gathered for the auction; a candle there is one all the same.
+    assert a_slot("2026-11-18 15:20").reason is Reason.NOT_A_SLOT
+    assert a_slot("2026-11-18 15:20", has_candle=True).state is State.COMPLETE
+
+
+def test_a_slot_before_what_was_asked_for_says_so():
+    assert a_slot("2026-07-31 10:00").reason is Reason.BEFORE_COVERAGE
+
+
+def test_every_problem_has_a_remedy():
+    problems = {
+        Reason.NOT_ASKED_SINCE,
+        Reason.NEVER_LOADED,
+        Reason.UNEXPLAINED,
+        Reason.NOT_SERVED,
+        Reason.LOST,
+    }
+    assert REMEDIES.keys() == problems
