@@ -69,7 +69,7 @@ chaos: $(READY) ## Random histories of trouble before a judge, then rounds of ki
 	$(BIN)/python -m tests.chaos.processes $(or $(ROUNDS),200) $(or $(SEED),0)
 
 .PHONY: bench
-bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=storing,running,limited MARKET=limited)
+bench: $(READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=storing,ledger,running,limited MARKET=limited)
 	$(BIN)/python -m tests.bench
 
 .PHONY: lint

@@ -26,6 +26,7 @@ class Event(StrEnum):
     STOCKS_LISTED_TWICE = "stocks_listed_twice"
     HISTORY_ARCHIVED = "history_archived"
     TARGET_CHANGED = "target_changed"
+    LEDGER_PRUNED = "ledger_pruned"
     # token_refresher
     TOKEN_REFRESHED = "token_refreshed"  # noqa: S105 - a name
     TOKEN_KEPT = "token_kept"  # noqa: S105 - a name

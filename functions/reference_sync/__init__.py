@@ -1,1 +1,1 @@
-"""Keeps the trading calendar and the stock master."""
+"""Keeps the calendar and the stock master current, and the ledger small."""

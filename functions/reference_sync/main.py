@@ -1,4 +1,4 @@
-"""reference_sync: the calendar, the stock master and the targets, kept current."""
+"""reference_sync: calendar, stock master and targets kept current, the ledger small."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from functions.reference_sync.prune import prune
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from functions.reference_sync.sync import BundledData, SyncResult, sync
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
+from shared.database.ledger_pruning import LedgerPruning
 from shared.database.rate_slots import WaitPolicy
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
@@ -48,6 +50,7 @@ class ReferenceSync:
     master: KiwoomStocks
     sessions: SessionStore
     stocks: StockStore
+    ledger: LedgerPruning
     dead_letters: DeadLetterPublisher
     token_requester: TokenRequester
     clock: Clock
@@ -79,6 +82,7 @@ def wire() -> ReferenceSync:
         master=KiwoomStocks(client(WAIT_POLICY)),
         sessions=SessionStore(engine),
         stocks=StockStore(engine),
+        ledger=LedgerPruning(engine),
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         token_requester=TokenRequester(publisher, topics.token_topic),
         clock=clock,
@@ -93,8 +97,13 @@ def sync_reference(event: CloudEvent) -> None:
     reference = wire()
     delivery = Delivery.of(event)
     with acknowledging(delivery, reference.dead_letters, reference.token_requester):
+        request = ReferenceRequest.from_bytes(delivery.data)
+        if request.prune_ledger:
+            pruned = prune(reference.ledger, reference.clock())
+            log_event(Event.LEDGER_PRUNED, **asdict(pruned))
+            return
         result = sync(
-            ReferenceRequest.from_bytes(delivery.data),
+            request,
             reference.listed,
             reference.sessions,
             reference.stocks,

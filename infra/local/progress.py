@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 CLOCK = text("SELECT clock_timestamp()")
+# The latest runs, those that are not over, and those that must be shown.
+SHOWN = text("""
+    (SELECT run_id FROM runs WHERE written_at >= :since
+     ORDER BY written_at DESC LIMIT :latest)
+    UNION
+    SELECT run_id FROM runs JOIN tasks USING (run_id)
+    WHERE written_at >= :since AND state IN ('queued', 'running', 'failed')
+    UNION
+    SELECT run_id FROM runs WHERE run_id = ANY(cast(:always AS text[]))
+""")
 RUNS = text("""
     SELECT run_id, runs.requested_at, runs.trigger, runs.no_session,
            runs.superseded_by,
@@ -34,7 +44,7 @@ RUNS = text("""
                THEN clock_timestamp() ELSE max(task.finished_at) END
                - runs.written_at)::float8 AS seconds
     FROM runs LEFT JOIN tasks AS task USING (run_id)
-    WHERE runs.written_at >= :since
+    WHERE run_id = ANY(cast(:run_ids AS text[]))
     GROUP BY run_id ORDER BY runs.written_at, run_id
 """)
 # Tasks that need as many requests are one row: of unfinished ones, what decides that.
@@ -45,25 +55,25 @@ TASKS = text("""
            CASE WHEN open THEN covered_from END AS covered_from,
            CASE WHEN open THEN settled_through END AS settled_through,
            CASE WHEN open THEN coalesce(listed, true) ELSE true END AS listed
-    FROM tasks JOIN runs USING (run_id)
+    FROM tasks
     LEFT JOIN series USING (stock_code, timeframe)
     LEFT JOIN stocks USING (stock_code)
     CROSS JOIN LATERAL (
         SELECT tasks.state IN ('queued', 'running', 'failed') AS open
     ) AS task
-    WHERE runs.written_at >= :since
+    WHERE run_id = ANY(cast(:run_ids AS text[]))
     GROUP BY 1, 2, 3, 7, 8, 9, 10, 11
 """)
 STAGED = text("""
     SELECT run_id, timeframe, sum(jsonb_array_length(content -> 'candles')) AS candles
-    FROM staged_pages JOIN staged_chains USING (chain_id) JOIN runs USING (run_id)
-    WHERE runs.written_at >= :since
+    FROM staged_pages JOIN staged_chains USING (chain_id)
+    WHERE run_id = ANY(cast(:run_ids AS text[]))
     GROUP BY run_id, timeframe
 """)
 DEAD = text("""
     SELECT run_id, stock_code, timeframe, error_code, error_message, finished_at
-    FROM tasks JOIN runs USING (run_id)
-    WHERE runs.written_at >= :since AND tasks.state = 'dead'
+    FROM tasks
+    WHERE run_id = ANY(cast(:run_ids AS text[])) AND state = 'dead'
     ORDER BY finished_at
 """)
 # A task that is over without all that it was to bring; an unlisted stock may have none.
@@ -76,8 +86,8 @@ SHORT = text("""
 """)
 # Why an attempt failed that is going to be repeated.
 LAST_ERROR = text("""
-    SELECT error_message FROM tasks JOIN runs USING (run_id)
-    WHERE runs.written_at >= :since AND tasks.state IN ('queued', 'failed')
+    SELECT error_message FROM tasks
+    WHERE run_id = ANY(cast(:run_ids AS text[])) AND state IN ('queued', 'failed')
       AND error_message IS NOT NULL AND error_code <> 'busy'
     ORDER BY attempts DESC LIMIT 1
 """)
@@ -96,6 +106,8 @@ STOCK = text("""
     WHERE stock_code = :stock OR stock_name = :stock
     ORDER BY stock_code = :stock DESC LIMIT 1
 """)
+# Of the runs that are over, the screen knows those of the last day.
+LATEST = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +130,7 @@ class StoredCandle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """What has become of the runs since a start."""
+    """What has become of the latest runs since a start."""
 
     runs: tuple[Run, ...]
     dead_letters: tuple[DeadLetter, ...]
@@ -137,16 +149,20 @@ def read(
     since: datetime,
     clock_offset: timedelta,
     estimate: Callable[[TaskShape], int],
+    always: Sequence[str] = (),
 ) -> Progress:
-    """Read all runs that were written since an instant of the database's clock.
+    """Read the runs that were written since an instant of the database's clock.
 
-    The market's clock runs ``clock_offset`` ahead of it.
+    Of those that are over, only the latest, and those whose id is in ``always``. The
+    market's clock runs ``clock_offset`` ahead of the database's.
 
     Raises:
         DatabaseUnavailable: If PostgreSQL does not answer.
     """
-    values = {"since": since}
+    wanted = {"since": since, "latest": LATEST, "always": list(always)}
     with transaction(engine) as connection:
+        shown = connection.execute(SHOWN, wanted).scalars().all()
+        values = {"run_ids": list(shown)}
         runs = connection.execute(RUNS, values).mappings().all()
         tasks = connection.execute(TASKS, values).mappings().all()
         staged = {

@@ -20,7 +20,8 @@ class ReferenceRequest:
     """What to bring up to date, and what an operator says.
 
     ``override`` wins over the calendar's own day until the operator sends it as
-    ``forget``; ``add`` and ``remove`` are codes of target stocks.
+    ``forget``; ``add`` and ``remove`` are codes of target stocks. ``prune_ledger``
+    comes alone: the ledger is kept small, and nothing else is done.
     """
 
     calendar: bool = False
@@ -29,6 +30,7 @@ class ReferenceRequest:
     forget: date | None = None
     add: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
+    prune_ledger: bool = False
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -37,7 +39,8 @@ class ReferenceRequest:
         Others are ``{"close": "2026-12-24"}``, ``{"open": "2026-12-24"}``, with
         ``"hours": ["10:00", "15:30"]`` if they are unusual,
         ``{"forget": "2026-12-24"}``, which withdraws either, and
-        ``{"add_targets": ["005930"]}``, ``{"remove_targets": ["005930"]}``.
+        ``{"add_targets": ["005930"]}``, ``{"remove_targets": ["005930"]}``;
+        ``{"prune_ledger": true}`` comes alone.
 
         Raises:
             MalformedMessage: If a field is unknown, malformed or contradicts another.
@@ -49,6 +52,7 @@ class ReferenceRequest:
         days["forget"] = fields.any_day("forget")
         hours = fields.hours("hours")
         add, remove = fields.codes("add_targets"), fields.codes("remove_targets")
+        prune_ledger = fields.flag("prune_ledger")
         fields.refuse_the_rest()
         given = [name for name, day in days.items() if day]
         if len(given) > 1:
@@ -56,7 +60,11 @@ class ReferenceRequest:
         if hours and not days["open"]:
             field = "hours"
             raise MalformedMessage(field, "belong to open")
-        if not (wanted or given or add or remove):
+        is_given = bool(wanted or given or add or remove)
+        if prune_ledger and is_given:
+            field = "prune_ledger"
+            raise MalformedMessage(field, "send it in a message of its own")
+        if not (prune_ledger or is_given):
             field = "sync"
             raise MalformedMessage(field, 'is missing; give ["calendar","stocks"]')
         return cls(
@@ -66,6 +74,7 @@ class ReferenceRequest:
             forget=days["forget"],
             add=add,
             remove=remove,
+            prune_ledger=prune_ledger,
         )
 
 

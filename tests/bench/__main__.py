@@ -1,7 +1,7 @@
 """``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
 
-``RUNS=5`` is how often everything is measured, ``PARTS=storing,running,limited`` what;
-``MARKET=limited`` sends the whole market through the broker's limit, which takes twelve
+``RUNS=5`` is how often everything is measured; ``PARTS=storing,ledger,running,limited``
+chooses what. ``MARKET=limited`` sends the whole market through the broker's limit, which takes twelve
 minutes.
 """
 
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import new_clock
-from tests.bench import cold_start, pipeline, report, slots, upsert
+from tests.bench import cold_start, ledger, pipeline, report, slots, upsert
 from tests.support import servers
 
 DOCS = servers.ROOT / "docs"
@@ -25,7 +25,7 @@ DOCS = servers.ROOT / "docs"
 def main() -> int:
     """Measure everything, or the parts that are named, the quiet ones first."""
     runs = int(os.environ.get("RUNS") or 5)
-    wanted = (os.environ.get("PARTS") or "storing,running,limited").split(",")
+    wanted = (os.environ.get("PARTS") or ",".join(PARTS)).split(",")
     raw = DOCS / "benchmarks.json"
     found = json.loads(raw.read_text(encoding="utf-8")) if raw.exists() else {}
     found |= {
@@ -50,6 +50,14 @@ def measure_storing(found, runs):
         found["upsert"] = upsert.measure(url, runs)
         say("request slots")
         found["slots"] = slots.measure(url)
+
+
+def measure_ledger(found, runs):
+    with servers.postgres(durable=True) as postgres:
+        url = postgres.create("bench")
+        servers.migrate(url)
+        say("a ledger of a million tasks")
+        found["ledger"] = ledger.measure(url, runs)
 
 
 def measure_running(found, runs):
@@ -79,6 +87,7 @@ def measure_limited(found, _):
 
 PARTS = {
     "storing": measure_storing,
+    "ledger": measure_ledger,
     "running": measure_running,
     "limited": measure_limited,
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
 
+from functions.reference_sync.prune import Pruned, prune
 from shared.database.engine import new_engine, transaction
+from shared.database.ledger_pruning import LedgerPruning
 from shared.errors import DatabaseMisconfigured
 from shared.settings import DatabaseSettings
-from tests.support import servers
+from tests.support import ledger, servers
 
 WRITER, READER = "collector@demo.iam", "status@demo.iam"
 
@@ -78,6 +81,17 @@ def test_roles_may_do_what_they_are_for_and_no_more(
     migrated, account, statement, outcome
 ):
     assert attempt(migrated(account), statement) == outcome
+
+
+def test_the_account_of_a_function_prunes_the_ledger(migrated):
+    owner, writer = migrated("pipeline"), migrated(WRITER)
+    ledger.fill(owner, runs=4, stocks=2, days=400)
+
+    assert prune(LedgerPruning(writer), datetime.now(UTC)) == Pruned(
+        runs=4, tasks=8, is_done=True
+    )
+    for engine in (owner, writer):
+        engine.dispose()
 
 
 def test_a_database_that_is_away_is_told():

@@ -4,7 +4,7 @@ from sqlalchemy import inspect, text
 
 from shared.database.engine import new_engine
 from shared.settings import DatabaseSettings
-from tests.support import servers
+from tests.support import ledger, servers
 
 TABLES = {
     "stocks",
@@ -32,6 +32,48 @@ def test_an_empty_database_can_be_migrated_up_and_down_again(postgres):
     assert left == set()
     engine.dispose()
     postgres.drop("migrations")
+
+
+def test_the_ledger_is_the_same_before_and_after_its_migration(postgres):
+    """Up, down and up again, with runs in it."""
+    url = postgres.create("ledger")
+    engine = new_engine(DatabaseSettings(url=url))
+    states = text("SELECT * FROM run_states ORDER BY run_id")
+
+    def seen():
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(states)]
+
+    servers.migrate(url, "0004")
+    ledger.fill(engine, runs=40, stocks=10, days=1)
+    with engine.begin() as connection:
+        for change in CHANGES:
+            connection.execute(text(change))
+    before = seen()
+    servers.migrate(url, "0005")
+    after = seen()
+    servers.downgrade(url, "0004")
+    again = seen()
+    servers.migrate(url, "0005")
+
+    assert {row[8] for row in before} == STATES
+    assert before == after == again == seen()
+    engine.dispose()
+    postgres.drop("ledger")
+
+
+STATES = {"no session", "superseded", "running", "incomplete", "complete"}
+CHANGES = (
+    "DELETE FROM tasks WHERE run_id IN (md5('1'), md5('2'))",
+    "UPDATE runs SET no_session = true WHERE message_id = '1'",
+    "UPDATE runs SET superseded_by = md5('3') WHERE message_id = '2'",
+    "UPDATE tasks SET state = 'done' WHERE state = 'dead' AND run_id <> md5('4')",
+    "UPDATE tasks SET state = 'dead' WHERE run_id = md5('4')",
+    "UPDATE tasks SET state = 'queued' WHERE run_id = md5('5') AND stock_code = '000001'",
+    "UPDATE tasks SET state = 'no_data' WHERE run_id = md5('6')",
+    "UPDATE tasks SET state = 'incomplete', missing = 2 WHERE run_id = md5('7')",
+    "UPDATE tasks SET first_missing = '{2026-11-20}' WHERE run_id = md5('7')",
+)
 
 
 def test_candles_are_partitioned_by_timeframe(engine):

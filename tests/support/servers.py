@@ -20,6 +20,7 @@ from infra.local.stack import ROOT
 
 __all__ = [
     "ROOT",
+    "downgrade",
     "free_port",
     "migrate",
     "open_directory",
@@ -80,7 +81,15 @@ def _listed_by_ps():
 
 def migrate(url, target="head"):
     """Run Alembic as an operator does."""
-    direction = "downgrade" if target == "base" else "upgrade"
+    _alembic(url, "downgrade" if target == "base" else "upgrade", target)
+
+
+def downgrade(url, target):
+    """Take migrations back, down to ``target``."""
+    _alembic(url, "downgrade", target)
+
+
+def _alembic(url, direction, target):
     subprocess.run(
         [
             *(sys.executable, "-m", "alembic", "-c", "infra/migrations/alembic.ini"),

@@ -84,7 +84,11 @@ class Watch:
             trouble += ", then it continues"
         try:
             self._last = progress.read(
-                self.engine, self.since, self.clock_offset, self._estimate
+                self.engine,
+                self.since,
+                self.clock_offset,
+                self._estimate,
+                self.expected,
             )
         except PipelineError as error:
             trouble = trouble or f"{error}; see {self.logs / 'postgres.log'}"

@@ -218,6 +218,13 @@ def test_what_is_no_object_is_refused(data):
         ({"open": "0001-01-01"}, "open", "give 1956-03-03"),
         ({"open": "9999-12-31"}, "open", "to 2100-01-01"),
         ({"close": 20261224}, "close", "20261224 is not a date"),
+        ({"prune_ledger": 1}, "prune_ledger", "1 is not true or false"),
+        ({"prune_ledger": False}, "sync", "is missing"),
+        (
+            {"prune_ledger": True, "sync": ["stocks"]},
+            "prune_ledger",
+            "in a message of its own",
+        ),
     ],
 )
 def test_a_wrong_field_of_a_reference_request_is_refused(fields, field, remedy):
@@ -429,6 +436,12 @@ def test_a_verify_has_a_budget():
 
 def test_a_part_named_twice_is_meant_once():
     assert reference(sync=["stocks", "stocks"]) == reference(sync=["stocks"])
+
+
+def test_a_reference_request_may_ask_for_the_pruning_of_the_ledger_alone():
+    request = reference(prune_ledger=True)
+
+    assert request == ReferenceRequest(prune_ledger=True)
 
 
 def test_five_thousand_stocks_fit_into_a_trigger():
