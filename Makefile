@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
+READER := .venv-reader
+READER_READY := $(READER)/.ready
 
 export ONCE RATE NOW DATA PUBSUB RUNS PARTS MARKET PYTHON
 # The same encoding everywhere, whatever the locale.
@@ -56,8 +58,14 @@ psql: $(LOCAL) ## Open the running stack's database
 ##@ Check
 
 .PHONY: test
-test: $(READY) ## All tests: unit, integration, end to end
+test: $(READY) $(READER_READY) ## All tests: unit, integration, end to end, and those of the reader
 	$(BIN)/pytest tests
+	$(READER)/bin/pytest tests/reader
+	PYTHONPATH=$(READER)/pandas-2 $(READER)/bin/pytest tests/reader/test_shape.py
+
+.PHONY: test-reader
+test-reader: $(READER_READY) ## Only the tests of the reader (pandas, Arrow, ADBC)
+	$(READER)/bin/pytest tests/reader
 
 .PHONY: test-unit
 test-unit: $(READY) ## Only the tests without sockets
@@ -148,7 +156,7 @@ setup: $(READY) ## Create the virtual environment (every other target does it by
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all local data
-	@infra/local/clean.sh $(VENV) $(CHECKOV) build
+	@infra/local/clean.sh $(VENV) $(CHECKOV) $(READER) build
 
 .PHONY: help
 help: ## This list
@@ -158,6 +166,15 @@ help: ## This list
 $(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
 	@infra/local/setup.sh $(VENV) requirements-local.txt
 	@pwd -P > $@
+
+# Of the reader's tests only: pandas and Arrow, on top of what the others have. The older
+# pandas lies beside the newer one.
+$(READER_READY): $(READY) tests/reader/requirements.txt
+	@test -x $(READER)/bin/python || $(BIN)/python -m venv $(READER)
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(READER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/pipeline.pth"
+	@infra/local/setup.sh $(READER) tests/reader/requirements.txt
+	@$(READER)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(READER)/pandas-2 pandas==2.3.3
+	@touch $@
 
 # An environment of its own, because it needs other versions of our packages.
 $(CHECKOV):

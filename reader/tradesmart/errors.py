@@ -1,0 +1,54 @@
+"""What goes wrong when candles are read; every text ends with a remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tradesmart.judgement import Gap
+
+# So many gaps are told in the text of an error; all of them are in ``gaps``.
+TOLD = 8
+
+
+class SourceUnavailable(RuntimeError):
+    """The source is not there, or is not what this package reads."""
+
+
+class IncompleteData(ValueError):
+    """Candles that were wanted are not there, or not final yet.
+
+    Attributes:
+        gaps: A frame with a row for each series and range: ``stock_code``,
+            ``timeframe``, ``first`` and ``last`` (sessions, both included),
+            ``sessions``, ``state``, ``reason``, ``missing`` (candles) and ``remedy``.
+    """
+
+    def __init__(self, gaps: pd.DataFrame, text: str) -> None:
+        """Keep the ``gaps``; the text names the first of them."""
+        super().__init__(text)
+        self.gaps = gaps
+
+
+def describe(gaps: list[Gap]) -> str:
+    """Name series and ranges, and the message that fetches each."""
+    lines = [f"  {gap.told}" for gap in together(gaps)]
+    more = len(lines) - TOLD
+    if more > 0:
+        lines[TOLD:] = [f"  and {more} more, see .gaps of this error"]
+    accept = (
+        'to have them as they are, pass require=None (or require="asked" to accept '
+        "only what was never asked for)"
+    )
+    return "\n".join(["the candles are not complete:", *lines, accept])
+
+
+def together(gaps: list[Gap]) -> list[Gap]:
+    """Gaps of several stocks that are alike in all else, as one."""
+    alike: dict[tuple[object, ...], Gap] = {}
+    for gap in gaps:
+        key = gap.alike
+        alike[key] = alike[key].with_stocks_of(gap) if key in alike else gap
+    return list(alike.values())

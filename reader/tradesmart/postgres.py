@@ -1,0 +1,368 @@
+"""PostgreSQL by ADBC: rows come as Arrow, by ``COPY``, in one snapshot a call.
+
+A bind parameter would switch ADBC's ``COPY`` off, so values stand in the statements:
+only codes, instants and timeframes that were checked, see ``_literals``.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+
+from shared.series import Series
+from shared.sessions import DAY, Calendar
+from shared.stocks import STOCK_CODE
+from shared.verdicts import SeriesFacts
+from tradesmart import frames
+from tradesmart.errors import SourceUnavailable
+from tradesmart.judgement import Known
+from tradesmart.request import OFFICIAL_CLOSE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from shared.candles import Timeframe
+    from tradesmart.request import Request
+
+# Of the views in the schema reader.
+CONTRACT = 1
+CONNECT_SECONDS = 10
+# The calendar is read some weeks beyond what is judged: due times look back and ahead.
+MARGIN = 60 * DAY
+# What stands before the reason in a line of libpq or PostgreSQL.
+SAID = re.compile(r"(?:FATAL|ERROR|failed|error): *")
+
+STOCKS = """
+    SELECT stock_code, stock_name, market_code, market_name, sector, listed, is_target,
+           halted, listed_on, listed_shares
+    FROM reader.stocks ORDER BY stock_code
+"""
+SESSIONS = """
+    SELECT session_date, opens_at, closes_at, source
+    FROM reader.sessions ORDER BY session_date
+"""
+ACTIONS = """
+    SELECT stock_code, timeframe, after_date, effective_by, ratio, evidence, detected_at
+    FROM reader.actions
+    ORDER BY stock_code, timeframe, after_date, effective_by
+"""
+# Hours are minutes since midnight in Seoul, days are days since 1970.
+HOURS = """
+    SELECT (session_date - date '1970-01-01')::bigint,
+           (extract(epoch FROM opens_at)::bigint + 32400) % 86400 / 60,
+           (extract(epoch FROM closes_at)::bigint + 32400) % 86400 / 60
+    FROM reader.sessions WHERE session_date BETWEEN {first} AND {last}
+"""
+SERIES = """
+    SELECT stock_code, covered_from, wanted_from, settled_through, oldest, newest,
+           end_seen_on, history_exhausted, ended, asked_at, version,
+           coalesce(listed, true), coalesce(halted, false), listed_on,
+           coalesce(is_target, false)
+    FROM reader.series LEFT JOIN reader.stocks USING (stock_code)
+    WHERE timeframe = {timeframe} AND {stocks}
+"""
+COVERED = """
+    SELECT stock_code FROM reader.series
+    WHERE timeframe = {timeframe} ORDER BY stock_code
+"""
+ABSENCES = """
+    SELECT stock_code, opened_at, confirmations FROM reader.absences
+    WHERE timeframe = {timeframe} AND {stocks} AND {period}
+"""
+WITHOUT_TRADES = """
+    SELECT stock_code, session_date FROM reader.days_without_trades WHERE {stocks}
+"""
+
+
+@contextmanager
+def open_database(url: str, now: datetime) -> Iterator[Database]:
+    """Connect, and see the database as it is at this instant.
+
+    Raises:
+        SourceUnavailable: If it cannot be reached or read by this package.
+    """
+    place = _place(url)
+    try:
+        connection = adbc.connect(_uri(url))
+    except adbc_driver_manager.Error as error:
+        raise SourceUnavailable(
+            f"no connection to {place}: {_reason(error)}; check that it runs and that "
+            "the URL is right"
+        ) from None
+    try:
+        yield Database(connection, place, now)
+    except adbc_driver_manager.Error as error:
+        raise SourceUnavailable(f"{place} did not answer: {_reason(error)}") from None
+    finally:
+        connection.close()
+
+
+class Database:
+    """A snapshot of a database, through the views of the schema ``reader``."""
+
+    def __init__(self, connection: adbc.Connection, place: str, now: datetime) -> None:
+        """Begin a transaction; ``place`` is how the database is called in errors."""
+        self.read_at = now
+        self._connection = connection
+        self._place = place
+        with self._connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        self._check_contract()
+
+    def stocks(self) -> pa.Table:
+        """All stocks, in the order of their codes."""
+        return self._table(STOCKS)
+
+    def sessions(self) -> pa.Table:
+        """All sessions of the calendar, in their order."""
+        return self._table(SESSIONS)
+
+    def actions(self) -> pa.Table:
+        """All corporate actions, by stock, timeframe and day."""
+        return self._table(ACTIONS)
+
+    def covered(self, timeframe: Timeframe) -> list[str]:
+        """Codes of the stocks that have a series of ``timeframe``."""
+        statement = COVERED.format(timeframe=_text(timeframe.value))
+        codes: list[str] = self._table(statement).column(0).to_pylist()
+        return codes
+
+    def calendar(self, first: date | None, last: date) -> Calendar:
+        """The calendar around the days from ``first`` to ``last``.
+
+        Raises:
+            SourceUnavailable: If no calendar was loaded yet.
+        """
+        statement = "SELECT first_day, last_day, version FROM reader.calendar"
+        (begins, ends, version), *_ = self._rows(statement) or [(None, None, 0)]
+        if begins is None:
+            raise SourceUnavailable(
+                f"{self._place} has no trading calendar yet; wait for reference_sync, "
+                'or publish {"sync":["calendar","stocks"]} to the topic reference'
+            )
+        begins = max(begins, (first or begins) - MARGIN) if first else begins
+        ends = max(min(ends, last + MARGIN), begins)
+        hours = HOURS.format(first=_text(f"{begins}"), last=_text(f"{ends}"))
+        days, opens, closes = (
+            column.to_pylist() for column in self._table(hours).columns
+        )
+        epoch = date(1970, 1, 1).toordinal()
+        sessions = {
+            date.fromordinal(epoch + day): (_time(open_), _time(close))
+            for day, open_, close in zip(days, opens, closes, strict=True)
+        }
+        return Calendar(sessions, begins, ends, version)
+
+    def known(self, request: Request, codes: Sequence[str]) -> list[Known]:
+        """What is known of the series of these stocks, in the order of ``codes``."""
+        values = {
+            "timeframe": _text(request.timeframe.value),
+            "stocks": _among(codes),
+            "period": _period(request.first, request.beyond),
+        }
+        facts = {
+            row[0]: _facts(*row[1:]) for row in self._rows(SERIES.format(**values))
+        }
+        absences = self._table(ABSENCES.format(**values))
+        quiet = (
+            self._rows(WITHOUT_TRADES.format(**values))
+            if request.timeframe.minutes
+            else []
+        )
+        return assemble(codes, facts, absences, quiet)
+
+    def candles(
+        self,
+        request: Request,
+        codes: Sequence[str],
+        beyond: datetime | None,
+        names: Sequence[str],
+        *,
+        in_order: bool = False,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield candles that open before ``beyond``, with these columns."""
+        conditions = [_among(codes), _period(request.first, beyond)]
+        view = "reader.daily_candles" if OFFICIAL_CLOSE in names else "reader.candles"
+        if view == "reader.candles":
+            conditions.append(f"timeframe = {_text(request.timeframe.value)}")
+            if request.session != "all" and request.timeframe.minutes:
+                conditions.append(f"session = {_text(request.session)}")
+        statement = f"SELECT {', '.join(names)} FROM {view} WHERE "  # noqa: S608
+        statement += " AND ".join(conditions)
+        if in_order:
+            statement += " ORDER BY stock_code, opened_at"
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            yield from cursor.fetch_record_batch()
+
+    def _check_contract(self) -> None:
+        found = self._rows("SELECT to_regclass('reader.contract') IS NOT NULL")
+        version = 0
+        if found[0][0]:
+            ((version,),) = self._rows("SELECT version::bigint FROM reader.contract")
+        if version < CONTRACT:
+            raise SourceUnavailable(
+                f"{self._place} is older than this package: bring it up to date with "
+                "`make migrate` (make dev does so when it starts)"
+            )
+        if version > CONTRACT:
+            raise SourceUnavailable(
+                f"{self._place} is newer than this package: install the package of "
+                "the same release"
+            )
+
+    def _table(self, statement: str) -> pa.Table:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetch_arrow_table()
+
+    def _rows(self, statement: str) -> list[tuple]:  # type: ignore[type-arg]
+        columns = [column.to_pylist() for column in self._table(statement).columns]
+        return list(zip(*columns, strict=True))
+
+
+def assemble(
+    codes: Sequence[str],
+    facts: dict[str, SeriesFacts],
+    absences: pa.Table,
+    quiet: Sequence[tuple[str, date]],
+) -> list[Known]:
+    """What is known of each series, from tables that have all of them."""
+    owners, names = frames.stocks(absences)
+    order = np.argsort(owners, kind="stable")
+    instants = frames.instants(absences)[order]
+    confirmed = (absences.column(2).to_numpy() > 1)[order]
+    ends = np.searchsorted(owners[order], np.arange(len(names) + 1)).tolist()
+    parts = {
+        name: slice(begin, end)
+        for name, begin, end in zip(names, ends, ends[1:], strict=False)
+    }
+    days: dict[str, set[date]] = {}
+    for code, day in quiet:
+        days.setdefault(code, set()).add(day)
+    unknown = SeriesFacts(series=Series(), is_target=False)
+    found = []
+    for code in codes:
+        part = parts.get(code, slice(0))
+        found.append(
+            Known(
+                stock_code=code,
+                facts=facts.get(code, unknown),
+                absences=instants[part],
+                confirmed=confirmed[part],
+                without_trades=frozenset(days.get(code, ())),
+            )
+        )
+    return found
+
+
+def _facts(  # noqa: PLR0913 - the columns of SERIES
+    covered_from: date | None,
+    wanted_from: date | None,
+    settled_through: date | None,
+    oldest: date | None,
+    newest: datetime | None,
+    end_seen_on: date | None,
+    history_exhausted: bool,  # noqa: FBT001
+    ended: bool,  # noqa: FBT001
+    asked_at: datetime | None,
+    version: int,
+    listed: bool,  # noqa: FBT001
+    halted: bool,  # noqa: FBT001
+    listed_on: date | None,
+    is_target: bool,  # noqa: FBT001
+) -> SeriesFacts:
+    series = Series(
+        covered_from=covered_from,
+        wanted_from=wanted_from,
+        settled_through=settled_through,
+        oldest=oldest,
+        newest=newest,
+        end_seen_on=end_seen_on,
+        history_exhausted=history_exhausted,
+        ended=ended,
+        version=version,
+    )
+    return SeriesFacts(
+        series=series,
+        asked_at=asked_at,
+        listed=listed,
+        halted=halted,
+        listed_on=listed_on,
+        is_target=is_target,
+    )
+
+
+def _time(minutes: int) -> time:
+    return time(*divmod(minutes, 60))
+
+
+def _among(codes: Sequence[str]) -> str:
+    if any(STOCK_CODE.fullmatch(code) is None for code in codes):
+        message = f"a stock code is six digits or capitals: {codes!r}"
+        raise ValueError(message)
+    if len(codes) == 1:
+        return f"stock_code = '{codes[0]}'"
+    return f"stock_code = ANY ('{{{','.join(codes)}}}')"
+
+
+def _period(first: datetime | None, beyond: datetime | None) -> str:
+    conditions = []
+    if first is not None:
+        conditions.append(f"opened_at >= {_instant(first)}")
+    if beyond is not None:
+        conditions.append(f"opened_at < {_instant(beyond)}")
+    return " AND ".join(conditions) or "true"
+
+
+def _instant(instant: datetime) -> str:
+    return f"timestamptz '{instant.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
+
+
+def _text(value: str) -> str:
+    """A string that we wrote ourselves, as a literal."""
+    if re.fullmatch(r"[0-9a-z-]+", value) is None:
+        message = f"not a literal: {value!r}"
+        raise ValueError(message)
+    return f"'{value}'"
+
+
+def _uri(url: str) -> str:
+    parts = urlsplit(url)
+    options = {
+        "connect_timeout": f"{CONNECT_SECONDS}",
+        "application_name": "tradesmart",
+    }
+    query = urlencode(options | dict(parse_qsl(parts.query)))
+    return urlunsplit(parts._replace(scheme="postgresql", query=query))
+
+
+def _place(url: str) -> str:
+    """How errors call a database; its account and password are not told."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        message = (
+            "the URL of the database cannot be read; write "
+            "postgresql://user@host:5432/database"
+        )
+        raise SourceUnavailable(message) from None
+    host = f"{parts.hostname or 'this machine'}{port}"
+    return f"the database {parts.path.lstrip('/')} at {host}"
+
+
+def _reason(error: Exception) -> str:
+    """The reason among the lines that the driver says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if SAID.search(line)), "no reason was given")
+    return SAID.split(told)[-1].rstrip(".")

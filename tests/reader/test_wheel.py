@@ -1,0 +1,56 @@
+"""What is installed elsewhere works there, without the repository."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from tests.support import servers
+
+READ = """
+import sys
+from tradesmart import read_candles
+frame = read_candles(["000200"], "5m", "2026-11-16", "2026-11-21", source=sys.argv[1])
+print(len(frame), frame.attrs["coverage"]["states"])
+print([name for name in sys.modules if name.split(".")[0] in {"shared", "infra"}])
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel"]
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder)]
+    subprocess.run(
+        [*command, *options, str(servers.ROOT / "reader")],
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("tradesmart-*.whl")
+    return built
+
+
+def test_it_brings_the_core_along_under_its_own_name(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert "tradesmart/_core/verdicts.py" in names
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"tradesmart"}
+    assert not [name for name in names if "database" in name or "kiwoom" in name]
+
+
+def test_it_reads_without_the_repository(wheel, market, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+
+    done = subprocess.run(
+        [sys.executable, "-c", READ, market],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "installed")},
+    )
+
+    told = done.stdout.splitlines()
+    assert told == ["390 {'complete': 5}", "[]"], done.stderr

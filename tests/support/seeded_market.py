@@ -1,0 +1,87 @@
+"""A market written straight into PostgreSQL: whole series, settled and complete."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sqlalchemy import text
+
+from functions.reference_sync.reference_data import bundled_calendar
+from shared.candles import Timeframe
+from shared.database.engine import new_engine, transaction
+from shared.database.session_store import SessionStore
+from shared.sessions import DAY, midnight
+from shared.settings import DatabaseSettings
+
+# When the tick that settles a session has been worked off.
+MORNING = timedelta(hours=7, minutes=31)
+CALENDAR = bundled_calendar()
+STOCKS = text("""
+    INSERT INTO stocks (stock_code, stock_name, market_code, market_name, is_target,
+                        listed_on)
+    SELECT code, name, '0', 'KOSPI', true, date '1990-01-03'
+    FROM unnest(cast(:codes AS text[]), cast(:names AS text[])) AS t (code, name)
+    ON CONFLICT DO NOTHING
+""")
+# Prices follow a wave of their own for each stock; nothing of them is random.
+CANDLES = text("""
+    INSERT INTO candles (stock_code, timeframe, opened_at, open, high, low, close,
+                         volume, turnover, session)
+    SELECT code, :timeframe, to_timestamp(slot),
+           base, base + 30, base - 20 - mod(place, 5), base + mod(place, 11),
+           1000 + mod(place * 37, 9000), cast(:turnover AS bigint), part
+    FROM unnest(cast(:codes AS text[])) WITH ORDINALITY AS c (code, number)
+    CROSS JOIN unnest(cast(:slots AS bigint[]), cast(:parts AS text[]))
+               WITH ORDINALITY AS s (slot, part, place)
+    CROSS JOIN LATERAL (
+        SELECT 10000 + number * 100 + mod(place, 400) * 5 AS base
+    ) AS price
+""")
+SERIES = text("""
+    INSERT INTO series (stock_code, timeframe, covered_from, wanted_from, loaded_on,
+                        settled_through, oldest, collected_at)
+    SELECT code, :timeframe, cast(:first AS date), cast(:first AS date),
+           cast(:first AS date), cast(:last AS date), cast(:oldest AS date),
+           cast(:asked_at AS timestamptz)
+    FROM unnest(cast(:codes AS text[])) AS c (code)
+""")
+
+
+def write(url, stocks, timeframe, first, last, *, turnover=None):
+    """Write every candle of ``stocks`` (name by code) from ``first`` to ``last``.
+
+    Both days are included. The series are covered from ``first`` on, settled through
+    ``last``, and were asked for on the morning after it.
+    """
+    first, last = date.fromisoformat(first), date.fromisoformat(last)
+    timeframe = Timeframe(timeframe)
+    slots = [
+        slot
+        for day in CALENDAR.session_dates(first, last)
+        for slot in CALENDAR.slots(timeframe, day)
+    ]
+    values = {
+        "codes": list(stocks),
+        "names": list(stocks.values()),
+        "timeframe": timeframe.value,
+        "slots": [int(slot.timestamp()) for slot in slots],
+        "parts": [CALENDAR.place(timeframe, slot).value for slot in slots],
+        "turnover": turnover,
+        "first": first,
+        "last": last,
+        "oldest": slots[0].date(),
+        "asked_at": midnight(last + DAY) + MORNING,
+    }
+    engine = new_engine(DatabaseSettings(url=url))
+    try:
+        with transaction(engine) as connection:
+            known = connection.execute(text("SELECT first_day FROM calendar_state"))
+            empty = known.scalar() is None
+        if empty:
+            SessionStore(engine).write(CALENDAR)
+        with transaction(engine) as connection:
+            for statement in (STOCKS, CANDLES, SERIES):
+                connection.execute(statement, values)
+    finally:
+        engine.dispose()
+    return slots
