@@ -40,16 +40,20 @@ def main() -> int:
 
 
 def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
-    """Write the zips of all functions; return their names."""
+    """Write a zip for each source; return their names.
+
+    A source that is deployed several times has one zip.
+    """
     directory.mkdir(exist_ok=True)
     for old in directory.glob("*.zip"):
         old.unlink()
     packages = {}
-    for function in pipeline.functions.values():
+    sources = {each.source: each for each in pipeline.functions.values()}
+    for source, function in sources.items():
         content = package(function)
         digest = sha256(content).hexdigest()[:HASH_CHARACTERS]
-        packages[function.name] = f"{function.name}-{digest}.zip"
-        (directory / packages[function.name]).write_bytes(content)
+        packages[source] = f"{source}-{digest}.zip"
+        (directory / packages[source]).write_bytes(content)
     listed = json.dumps(packages, indent=2) + "\n"
     (directory / "packages.json").write_text(listed, encoding="utf-8")
     return packages
@@ -87,7 +91,7 @@ def package(function: topology.Function) -> bytes:
 
 def _sources(function: topology.Function) -> set[Path]:
     """All files that the function needs, and no other."""
-    folder = ROOT / "functions" / function.name
+    folder = ROOT / "functions" / function.source
     data = {path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES}
     return {*imported_by(folder / "main.py"), *data, ROOT / "requirements.txt"}
 
@@ -141,7 +145,7 @@ def _modules_of(name: str) -> list[Path]:
 
 def entry_point(function: topology.Function) -> str:
     """The text of the ``main.py`` that starts a function."""
-    name, target = function.name, function.entry_point
+    name, target = function.source, function.entry_point
     return (
         f'"""Where the buildpack finds {name}."""\n\n'
         "import gc\n\n"

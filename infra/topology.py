@@ -19,9 +19,10 @@ DatabaseAccess = Literal["none", "read", "write"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One deployable: ``functions/<name>/main.py`` and what it may use.
+    """One deployable: ``functions/<source>/main.py`` and what it may use.
 
     Attributes:
+        source: The folder; the function's name where ``pipeline.yaml`` does not say.
         trigger: What reaches it: pushes of its subscriptions, or people over HTTP.
         database: What it may do in the database; "write" is no more than
             ``infra.database_rights`` gives to its own role.
@@ -30,6 +31,7 @@ class Function:
     """
 
     name: str
+    source: str
     trigger: TriggerKind
     entry_point: str
     memory: str
@@ -123,6 +125,8 @@ def load(path: Path = PIPELINE) -> Topology:
         ValueError: If a field of a function has a value that does not exist.
     """
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, fields in raw["functions"].items():
+        fields.setdefault("source", name)
 
     def each(section: str, kind: type) -> dict[str, Any]:
         return {

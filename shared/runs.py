@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.lanes import Lane
 from shared.messages import CollectRequest
 from shared.modes import Mode
 from shared.sessions import midnight
@@ -64,6 +65,7 @@ def rebuild_run(
             stock_code=request.stock_code,
             timeframe=timeframe,
             mode=Mode.REBUILD,
+            lane=Lane.HISTORY,
             move=move,
         )
         for timeframe in timeframes

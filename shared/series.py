@@ -41,6 +41,14 @@ class Series:
     version: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What has been read of a series: from which day on, and through which for good."""
+
+    covered_from: date
+    settled_through: date | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Attempt:
     """One attempt at one task: its request, and the series as it was at the start.

@@ -158,7 +158,6 @@ class PubSubSettings:
 
     project: str
     dead_letter_topic: str
-    collect_topic: str
     token_topic: str
     max_attempts: int = 5
     lease_seconds: float = 120.0
@@ -172,7 +171,6 @@ class PubSubSettings:
         settings = cls(
             project=read.text("GOOGLE_CLOUD_PROJECT"),
             dead_letter_topic=read.text("DEAD_LETTER_TOPIC", "dead-letters"),
-            collect_topic=read.text("COLLECT_TOPIC", "collect"),
             token_topic=read.text("TOKEN_TOPIC", "tokens"),
             max_attempts=int(read.number("MAX_ATTEMPTS", 5)),
             # Longer than the longest wait for a slot and the request after it.

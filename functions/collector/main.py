@@ -17,9 +17,9 @@ from shared.database.task_ledger import TaskLedger
 from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.charts import KiwoomCandles
+from shared.lanes import Lane
 from shared.logging import configure_logging, log_event
 from shared.messages import CollectRequest
-from shared.modes import Mode
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery, push_endpoint
 from shared.pubsub.handling import TokenRequester, acknowledging
@@ -37,15 +37,10 @@ if TYPE_CHECKING:
 
     from shared.series import FollowUp
 
-# Live work waits for its request slot; a backfill gives way to it and comes back.
-LIVE = WaitPolicy(max_wait=60)
-BACKFILL = WaitPolicy(max_wait=10, gives_way=True)
+# History waits in its own places until live work has had its slots.
 WAIT_POLICIES = {
-    Mode.INCREMENTAL: LIVE,
-    Mode.REBUILD: LIVE,
-    Mode.BACKFILL: BACKFILL,
-    Mode.REPAIR: BACKFILL,
-    Mode.VERIFY: BACKFILL,
+    Lane.LIVE: WaitPolicy(max_wait=60),
+    Lane.HISTORY: WaitPolicy(max_wait=60, gives_way=True),
 }
 
 
@@ -53,7 +48,7 @@ WAIT_POLICIES = {
 class Collector:
     """What one instance of this function is made of."""
 
-    sources: dict[Mode, KiwoomCandles]
+    sources: dict[Lane, KiwoomCandles]
     tasks: TaskLedger
     runs: RunLedger
     store: CandleStore
@@ -65,8 +60,7 @@ class Collector:
 
     def publish(self, run: FollowUp) -> None:
         """Publish the requests of a run that follows from this one."""
-        topic = self.topics.collect_topic
-        self.publisher.publish_run(topic, run.messages, run.run_id)
+        self.publisher.publish_run(run.messages, run.run_id)
         self.runs.mark_published(run.run_id)
 
 
@@ -81,8 +75,8 @@ def wire() -> Collector:
     publisher = Publisher(topics.project)
     collector = Collector(
         sources={
-            mode: KiwoomCandles(client(policy))
-            for mode, policy in WAIT_POLICIES.items()
+            lane: KiwoomCandles(client(policy))
+            for lane, policy in WAIT_POLICIES.items()
         },
         tasks=TaskLedger(engine, topics.max_attempts, topics.lease_seconds),
         runs=RunLedger(engine),
@@ -106,7 +100,7 @@ def collect_candles(event: CloudEvent) -> None:
         request = CollectRequest.from_bytes(delivery.data)
         result = collect(
             request,
-            collector.sources[request.mode],
+            collector.sources[request.lane],
             collector.tasks,
             collector.store,
             collector.clock,

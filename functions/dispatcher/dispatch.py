@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from functions.dispatcher.budget import within_budget
+from functions.dispatcher.lanes import in_lanes
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from shared.runs import OpenedRun
+    from shared.series import Coverage
     from shared.sessions import Calendar
 
 
@@ -52,6 +54,11 @@ class RunLedger(Protocol):
         self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]
     ) -> bool:
         """Whether a series was not read since the session that is due was over."""
+
+    def coverage(
+        self, stock_codes: Sequence[str], timeframes: Sequence[Timeframe]
+    ) -> dict[tuple[str, Timeframe], Coverage]:
+        """What has been read of these series; those never loaded are left out."""
 
     def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """How many series of targets are not settled as far as they should be."""
@@ -114,6 +121,7 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     no_session = trigger.is_tick and not _may_be_new(requests, ledger, calendar, now)
     if no_session:
         requests = []
+    requests = in_lanes(requests, ledger.coverage, calendar, kst_date(now))
     run = NewRun(
         run_id=message.run_id,
         message_id=message.message_id,

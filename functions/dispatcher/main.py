@@ -27,8 +27,6 @@ from shared.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cloudevents.http import CloudEvent
 
 
@@ -43,10 +41,6 @@ class Dispatcher:
     dead_letters: DeadLetterPublisher
     topics: PubSubSettings
     clock: Clock
-
-    def publish(self, messages: Sequence[bytes], run_id: str) -> None:
-        """Publish collect requests."""
-        self.publisher.publish_run(self.topics.collect_topic, messages, run_id)
 
 
 @cached
@@ -85,7 +79,7 @@ def dispatch_trigger(push: CloudEvent) -> None:
             message,
             dispatcher.stocks,
             dispatcher.ledger,
-            dispatcher.publish,
+            dispatcher.publisher.publish_run,
             dispatcher.sessions.calendar(),
             dispatcher.clock(),
         )

@@ -32,7 +32,7 @@ STYLES = {
 # Of each log, before what is yet to come.
 LAST_LINES = 10
 POLL_SECONDS = 0.3
-NAME_WIDTH = 15
+NAME_WIDTH = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,7 +133,7 @@ class Stack:
             name,
             [
                 str(Path(sys.executable).with_name("functions-framework")),
-                *("--source", str(ROOT / "functions" / name / "main.py")),
+                *("--source", str(ROOT / "functions" / function.source / "main.py")),
                 *("--target", function.entry_point),
                 *("--host", "127.0.0.1", "--port", str(self.ports[name])),
             ],

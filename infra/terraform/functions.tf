@@ -13,7 +13,7 @@ resource "google_cloudfunctions2_function" "this" {
     source {
       storage_source {
         bucket = google_storage_bucket.sources.name
-        object = google_storage_bucket_object.package[each.key].name
+        object = google_storage_bucket_object.package[local.source_of[each.key]].name
       }
     }
   }

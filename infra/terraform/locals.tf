@@ -1,12 +1,15 @@
 # The shape is written once, in pipeline.yaml, and read here as the local stack reads it.
 locals {
   pipeline = yamldecode(file("${path.module}/../pipeline.yaml"))
-  # What `make package` has built: the name of each function's zip has its content's hash.
+  # What `make package` has built: the name of each source's zip has its content's hash.
   build    = "${path.module}/../../build"
   packages = try(jsondecode(file("${local.build}/packages.json")), {})
 
   functions     = local.pipeline.functions
   subscriptions = local.pipeline.subscriptions
+
+  # The folder that a function is made of; several may be made of one.
+  source_of = { for name, each in local.functions : name => try(each.source, name) }
 
   with_database  = { for name, each in local.functions : name => each if each.database != "none" }
   http_functions = { for name, each in local.functions : name => each if each.trigger == "http" }

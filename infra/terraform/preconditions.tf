@@ -22,8 +22,12 @@ resource "terraform_data" "preconditions" {
     precondition {
       # A waiting message occupies one of the concurrent messages; with more of them than
       # slots in a minute the last one would wait longer than live work may.
-      condition     = local.functions.collector.max_instances * local.functions.collector.concurrency <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
-      error_message = "The collectors serve more messages at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower max_instances or concurrency of collector in pipeline.yaml."
+      condition = alltrue([
+        for name, function in local.functions :
+        function.max_instances * function.concurrency <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
+        if local.source_of[name] == "collector"
+      ])
+      error_message = "A collector serves more messages at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower its max_instances or concurrency in pipeline.yaml."
     }
 
     precondition {
@@ -37,7 +41,7 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      condition     = toset(keys(local.packages)) == toset(keys(local.functions))
+      condition     = toset(keys(local.packages)) == toset(values(local.source_of))
       error_message = "The zips in build/ do not match the functions in pipeline.yaml: run make package."
     }
   }

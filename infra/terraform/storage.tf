@@ -17,7 +17,7 @@ resource "google_storage_bucket" "sources" {
 }
 
 resource "google_storage_bucket_object" "package" {
-  for_each = local.functions
+  for_each = toset(values(local.source_of))
 
   # Where there is none, a precondition has said so.
   name   = lookup(local.packages, each.key, "missing.zip")

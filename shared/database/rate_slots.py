@@ -31,11 +31,20 @@ RESERVE = text("""
         live_until = CASE WHEN :gives_way THEN slot.live_until
                      ELSE greatest(slot.next_free_at, clock_timestamp()) END,
         slowdown = greatest(1, slot.slowdown - :recovery)
-    WHERE slot.next_free_at < clock_timestamp() + make_interval(secs => :max_wait)
+    WHERE slot.next_free_at < clock_timestamp() + make_interval(secs => :ahead)
       AND NOT (:gives_way AND coalesce(slot.live_until > clock_timestamp(), false))
     RETURNING greatest(0, extract(epoch FROM
         next_free_at - make_interval(secs => :interval * slowdown) - clock_timestamp()
     ))::float8 AS seconds, slowed_at
+""")
+# When work that gives way may look again: once no live request waits, and the queue is
+# short enough.
+NEXT_CHANCE = text("""
+    SELECT greatest(0, extract(epoch FROM
+        greatest(live_until, next_free_at - make_interval(secs => :ahead))
+        - clock_timestamp()))::float8
+    FROM rate_slots
+    WHERE app_key_id = :app_key_id AND api_id = :api_id
 """)
 LAST_REFUSAL = text("""
     SELECT slowed_at FROM rate_slots
@@ -55,6 +64,11 @@ SLOW_DOWN = text("""
 # So much longer is the interval than the rate says: a request that is a little late
 # must not share its second with one too many.
 MARGIN = 1.02
+# Work that gives way reserves no slot further ahead: this long at most does a live
+# request stand behind it.
+AHEAD_SECONDS = 2.0
+# Then it looks again this much later: before the slot after the live ones is due.
+LOOK_AGAIN_SECONDS = 0.05
 # The broker counts by the second.
 PAUSE_SECONDS = 1.0
 # A refusal halves the pace again and again, down to a quarter; two hundred slots that
@@ -65,10 +79,18 @@ RECOVERY = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitPolicy:
-    """How long a request may wait, and whether it gives way to live work."""
+    """How long a request may wait, and whether it gives way to live work.
+
+    ``max_wait`` is in seconds.
+    """
 
     max_wait: float
     gives_way: bool = False
+
+    @property
+    def ahead(self) -> float:
+        """How many seconds ahead a slot may be reserved."""
+        return min(self.max_wait, AHEAD_SECONDS) if self.gives_way else self.max_wait
 
 
 class RateSlots:
@@ -87,7 +109,7 @@ class RateSlots:
         self._sleep = sleep
         self._terms = {
             "interval": MARGIN / requests_per_second,
-            "max_wait": wait_policy.max_wait,
+            "ahead": wait_policy.ahead,
             "gives_way": wait_policy.gives_way,
             "recovery": RECOVERY,
         }
@@ -99,11 +121,11 @@ class RateSlots:
         void meanwhile is reserved again.
 
         Raises:
-            Busy: If the wait would be too long, or live requests are waiting.
+            Busy: If the wait would be too long.
         """
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         while True:
-            seconds, refused_at = self._reserve(slot)
+            seconds, refused_at = self._reserve_in_turn(slot)
             if not seconds:
                 return
             self._sleep(seconds)
@@ -116,17 +138,35 @@ class RateSlots:
         with transaction(self._engine) as connection:
             connection.execute(SLOW_DOWN, slot | SLOWDOWN | {"pause": PAUSE_SECONDS})
 
-    def _reserve(self, slot: dict[str, str]) -> tuple[float, datetime | None]:
+    def _reserve_in_turn(self, slot: dict[str, str]) -> tuple[float, datetime | None]:
+        """Reserve a slot, for work that gives way once the live requests have theirs.
+
+        It waits here, without a slot, and so keeps no one from one.
+        """
+        policy = self._wait_policy
+        patience = policy.max_wait
+        while (reserved := self._reserve(slot)) is None:
+            pause = self._next_chance(slot) if policy.gives_way else patience
+            patience -= pause
+            if patience <= 0:
+                live = " or live ones" if policy.gives_way else ""
+                longest = f"more than {policy.max_wait:.0f} s of {slot['api_id']}"
+                message = f"{longest} requests{live} wait"
+                raise Busy(message)
+            self._sleep(pause)
+        return reserved
+
+    def _reserve(self, slot: dict[str, str]) -> tuple[float, datetime | None] | None:
         with transaction(self._engine) as connection:
             found = connection.execute(RESERVE, slot | self._terms).first()
-        if found is None:
-            longest = (
-                f"more than {self._wait_policy.max_wait:.0f} s of {slot['api_id']}"
-            )
-            live = " or live ones" if self._wait_policy.gives_way else ""
-            message = f"{longest} requests{live} wait"
-            raise Busy(message)
-        return found.seconds, found.slowed_at
+        return None if found is None else (found.seconds, found.slowed_at)
+
+    def _next_chance(self, slot: dict[str, str]) -> float:
+        with transaction(self._engine) as connection:
+            seconds: float = connection.execute(
+                NEXT_CHANCE, slot | self._terms
+            ).scalar_one()
+        return seconds + LOOK_AGAIN_SECONDS
 
     def _last_refusal(self, slot: dict[str, str]) -> datetime | None:
         with transaction(self._engine) as connection:

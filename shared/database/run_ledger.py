@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from shared.candles import Timeframe
 from shared.database.engine import transaction
 from shared.runs import NewRun, OpenedRun
+from shared.series import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from shared.candles import Timeframe
 
 # A run whose messages are not published after this time has been abandoned.
 ABANDONED_SECONDS = 60
@@ -73,6 +74,13 @@ STALE_SERIES = text("""
       AND (settled_through IS NULL OR settled_through < day)
     GROUP BY timeframe ORDER BY timeframe
 """)
+COVERAGE = text("""
+    SELECT stock_code, timeframe, covered_from, settled_through
+    FROM series
+    JOIN unnest(cast(:stock_codes AS text[])) AS wanted (stock_code)
+         USING (stock_code)
+    WHERE timeframe = ANY(:timeframes) AND covered_from IS NOT NULL
+""")
 UNSETTLED = text("""
     SELECT EXISTS (
         SELECT FROM unnest(cast(:codes AS text[])) AS wanted (stock_code)
@@ -126,6 +134,23 @@ class RunLedger:
         """Record that all requests of the run are with Pub/Sub."""
         with transaction(self._engine) as connection:
             connection.execute(PUBLISHED, {"run_id": run_id})
+
+    def coverage(
+        self, stock_codes: Sequence[str], timeframes: Sequence[Timeframe]
+    ) -> dict[tuple[str, Timeframe], Coverage]:
+        """What has been read of these series; those never loaded are left out."""
+        values = {
+            "stock_codes": list(stock_codes),
+            "timeframes": [timeframe.value for timeframe in timeframes],
+        }
+        with transaction(self._engine) as connection:
+            rows = connection.execute(COVERAGE, values).all()
+        return {
+            (row.stock_code, Timeframe(row.timeframe)): Coverage(
+                row.covered_from, row.settled_through
+            )
+            for row in rows
+        }
 
     def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """Series of target stocks that are not settled through the day that is due.

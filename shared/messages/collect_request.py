@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from shared.lanes import Lane, lane_of
 from shared.messages.fields import Fields
 from shared.modes import Mode
 from shared.series import PriceMove
@@ -22,13 +23,15 @@ class CollectRequest:
 
     ``start`` (inclusive) and ``end`` (exclusive) are dates in Seoul; None leaves the
     choice to the plan. ``force`` forgets what is believed of the range. ``move`` is a
-    corporate action that another timeframe of the stock has proven.
+    corporate action that another timeframe of the stock has proven. ``lane`` decides
+    where the request is published, and whether it gives way at the broker's limit.
     """
 
     run_id: str
     stock_code: str
     timeframe: Timeframe
     mode: Mode = Mode.INCREMENTAL
+    lane: Lane = Lane.LIVE
     start: date | None = None
     end: date | None = None
     force: bool = False
@@ -41,6 +44,7 @@ class CollectRequest:
             "stock_code": self.stock_code,
             "timeframe": self.timeframe.value,
             "mode": self.mode.value,
+            "lane": self.lane.value,
             "start": self.start and self.start.isoformat(),
             "end": self.end and self.end.isoformat(),
             "force": self.force or None,
@@ -57,11 +61,13 @@ class CollectRequest:
             MalformedMessage: If a field is missing, unknown or malformed.
         """
         fields = Fields(data)
+        mode = fields.mode()
         request = cls(
             run_id=fields.text("run_id"),
             stock_code=fields.stock_code("stock_code"),
             timeframe=fields.timeframe("timeframe"),
-            mode=fields.mode(),
+            mode=mode,
+            lane=fields.lane(lane_of(mode)),
             start=fields.day("start"),
             end=fields.day("end"),
             force=fields.flag("force"),

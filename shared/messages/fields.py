@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
+from shared.lanes import Lane
 from shared.modes import Mode
 from shared.periods import LONGEST_PERIOD, Period
 from shared.plain_text import sendable
@@ -118,6 +119,16 @@ class Fields:
             return Mode(value)
         name = "mode"
         raise MalformedMessage(name, f"{_shown(value)} is none of {', '.join(Mode)}")
+
+    def lane(self, default: Lane) -> Lane:
+        """``lane``, the ``default`` if it is not there."""
+        name = "lane"
+        value = self._take(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value in set(Lane):
+            return Lane(value)
+        raise MalformedMessage(name, f"{_shown(value)} is none of {', '.join(Lane)}")
 
     def stocks(self) -> tuple[str, ...] | Literal["all"] | None:
         """``stocks``: codes, all, or None."""

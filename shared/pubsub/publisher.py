@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from shared import tracing
 from shared.instance import cached
+from shared.lanes import COLLECT_TOPICS, collect_topic
+from shared.messages import CollectRequest
 from shared.plain_text import sendable, shortened
 
 if TYPE_CHECKING:
@@ -68,9 +70,17 @@ class Publisher:
             chunk = messages[start : start + MESSAGES_PER_REQUEST]
             self._transport().send(topic, chunk, allowed)
 
-    def publish_run(self, topic: str, messages: Sequence[bytes], run_id: str) -> None:
-        """Publish the collect requests of a run; see ``publish``."""
-        self.publish(topic, messages, {"schema": REQUEST_SCHEMA, "run_id": run_id})
+    def publish_run(self, messages: Sequence[bytes], run_id: str) -> None:
+        """Publish the collect requests of a run, each to the topic of its lane.
+
+        Live requests go first. See ``publish``.
+        """
+        topics: dict[str, list[bytes]] = {topic: [] for topic in COLLECT_TOPICS}
+        for message in messages:
+            request = CollectRequest.from_bytes(message)
+            topics[collect_topic(request.lane, request.timeframe)].append(message)
+        for topic, group in topics.items():
+            self.publish(topic, group, {"schema": REQUEST_SCHEMA, "run_id": run_id})
 
 
 def _trace() -> dict[str, str]:

@@ -41,15 +41,15 @@ def measure(stack, run_request, runs):
     """
     empty = stack.logs / "empty.py"
     empty.write_text(EMPTY, encoding="utf-8")
-    found = {name: [] for name in ("empty", *stack.topology.functions)}
+    found = {name: [] for name in ("empty", *one_of_each_source(stack.topology))}
     for _ in range(runs):
         found["empty"].append(_start("empty", empty, "nothing", {}, stack, b"{}"))
-        for name, function in stack.topology.functions.items():
+        for name, function in one_of_each_source(stack.topology).items():
             source = stack.logs / f"{name}_main.py"
             source.write_text(package.entry_point(function), encoding="utf-8")
-            topic, message = FIRST.get(name, ("collect", None))
+            topic, message = FIRST.get(name, ("collect-live-weeks", None))
             data = json.dumps(message).encode() if message else run_request()
-            environ = stack._function_environ(name)
+            environ = stack._function_environ(function.name)
             found[name].append(
                 _start(name, source, function.entry_point, environ, stack, data, topic)
             )
@@ -62,6 +62,11 @@ def measure(stack, run_request, runs):
         }
         for name, times in found.items()
     }
+
+
+def one_of_each_source(topology):
+    """Functions by their source: those of one source start alike."""
+    return {function.source: function for function in topology.functions.values()}
 
 
 def _start(name, source, target, environ, stack, data, topic="triggers"):

@@ -156,8 +156,11 @@ def market_stocks():
 
 def refused(stack):
     """How often a collector met the broker's limit."""
-    log = (stack.logs / "collector.log").read_text(encoding="utf-8")
-    return log.count("counted too many requests")
+    logs = stack.logs.glob("collector_*.log")
+    return sum(
+        log.read_text(encoding="utf-8").count("counted too many requests")
+        for log in logs
+    )
 
 
 def finished(stack, run_ids, frames):

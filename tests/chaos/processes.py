@@ -31,7 +31,7 @@ from shared.errors import DatabaseUnavailable
 from tests.support import judge, servers
 from tests.support.builders import kst
 from tests.support.harness import JUDGES_CALENDAR
-from tests.support.pushes import push
+from tests.support.pushes import collector_of, push_request
 
 STOCKS = (
     "005930",
@@ -61,6 +61,7 @@ class Rounds:
         self.random = Random(seed)
         self.kinds = Counter()
         self.loaded = set()
+        self.timeframe = "1d"
         self.pool = ThreadPoolExecutor(8)
         self.trouble = {
             self.kill_collector: 4,
@@ -78,7 +79,7 @@ class Rounds:
     def play(self, number):
         """One round: a run, with trouble while it is at work."""
         self.heal()
-        timeframe = self.random.choice(list(STARTS))
+        self.timeframe = timeframe = self.random.choice(list(STARTS))
         stocks = self.random.sample(STOCKS, self.random.randint(2, 5))
         self.forget(timeframe, stocks)
         trigger = {"mode": "backfill", "timeframe": timeframe, "stocks": stocks}
@@ -120,10 +121,14 @@ class Rounds:
             time.sleep(0.05)
 
     def kill_collector(self):
-        self._kill("collector")
+        self._kill(collector_of(self.timeframe))
 
     def kill_dispatcher(self):
         self._kill("dispatcher")
+
+    @property
+    def subscription(self):
+        return collector_of(self.timeframe).replace("_", "-")
 
     def restart_postgres(self):
         self.stack.postgres.restart()
@@ -139,7 +144,7 @@ class Rounds:
 
     def let_the_consumer_die(self):
         """What it was about to deliver is forgotten, but for Pub/Sub itself."""
-        self.stack.restart_push(self.random.choice(["dispatcher", "collector"]))
+        self.stack.restart_push(self.random.choice(["dispatcher", self.subscription]))
 
     def let_the_token_die(self):
         self.faults({"kind": "token_dies", "times": 1})
@@ -162,7 +167,7 @@ class Rounds:
 
     def _push(self, data, message_id):
         with suppress(requests.RequestException):
-            push(self.stack, "collector", "collect", data, message_id)
+            push_request(self.stack, data, message_id)
 
     def _kill(self, name):
         self.stack.functions[name].kill()

@@ -16,6 +16,7 @@ from infra.local.stack import PROJECT
 from shared.messages import CollectRequest, TokenRequest
 from tests.e2e.conftest import until
 from tests.support.broker_rows import broker_rows
+from tests.support.pushes import collector_of, push_request
 
 
 def stored_rows(pipeline, stock_code, timeframe):
@@ -84,9 +85,7 @@ def test_the_same_request_twenty_times_is_done_once(pipeline):
 
     with ThreadPoolExecutor(20) as pool:
         answers = set(
-            pool.map(
-                lambda n: pipeline.push("collector", "collect", data, str(n)), range(20)
-            )
+            pool.map(lambda n: push_request(pipeline.stack, data, str(n)), range(20))
         )
 
     assert answers == {200}
@@ -115,9 +114,7 @@ def test_the_same_request_twenty_times_at_once_is_done_once(pipeline):
     with ThreadPoolExecutor(20) as pool:
         answers = list(
             pool.map(
-                lambda n: pipeline.push(
-                    "collector", "collect", request[0].encode(), str(n)
-                ),
+                lambda n: push_request(pipeline.stack, request[0].encode(), str(n)),
                 range(20),
             )
         )
@@ -264,10 +261,10 @@ def test_history_is_deepened_by_the_real_gcloud(pipeline, tmp_path):
 
 def test_a_killed_collector_is_replaced_and_its_task_is_done(pipeline):
     """The framework's master starts a new worker; the message is delivered again."""
-    child = pipeline.stack.functions["collector"]
+    child = pipeline.stack.functions[collector_of("1w")]
     child.kill()
     run_id = pipeline.stack.trigger(b'{"timeframe":"1w","stocks":["012330"]}')
-    pipeline.stack.start_function("collector")
+    pipeline.stack.start_function(collector_of("1w"))
 
     pipeline.settled(run_id)
 
@@ -280,11 +277,11 @@ def test_a_collector_that_is_stopped_finishes_its_message(pipeline):
     asked = pipeline.asked()
     until(lambda: pipeline.asked() > asked, "the broker is asked")
 
-    child = pipeline.stack.functions["collector"]
+    child = pipeline.stack.functions[collector_of("1w")]
     child.stop()
 
     assert pipeline.tasks(run_id) == [("028260", "1w", "done", 1)]
-    pipeline.stack.start_function("collector")
+    pipeline.stack.start_function(collector_of("1w"))
     pipeline.scenario(faults=[])
 
 
@@ -361,7 +358,7 @@ def test_no_secret_is_in_any_log_or_table(pipeline):
 
 
 def test_logs_are_lines_of_json_with_one_canonical_line_a_message(pipeline):
-    log = (pipeline.stack.logs / "collector.log").read_text(encoding="utf-8")
+    log = (pipeline.stack.logs / f"{collector_of('1w')}.log").read_text("utf-8")
     entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
 
     collected = [entry for entry in entries if entry.get("event") == "collected"]

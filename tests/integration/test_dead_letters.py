@@ -29,7 +29,7 @@ class Desk:
         ports = dict.fromkeys(TOPOLOGY.functions, 1)
         topics.create(TOPOLOGY, project, ports)
         self.subscriber = pubsub_v1.SubscriberClient()
-        for topic in ("triggers", "collect"):
+        for topic in ("triggers", "collect-live-days"):
             self.subscriber.create_subscription(
                 name=self.path(f"seen-{topic}"),
                 topic=f"projects/{project}/topics/{topic}",
@@ -72,8 +72,8 @@ def desk(emulator, monkeypatch):
     monkeypatch.setattr(dead_letters, "PULL_SECONDS", 1.0)
     desk = Desk(f"p{uuid.uuid4().hex[:10]}")
     desk.dies("triggers", b'{"timeframe":"15m"}', MalformedMessage("timeframe", "no"))
-    desk.dies("collect", b'{"stock_code":"1"}', UnknownStock("1902"))
-    desk.dies("collect", b'{"stock_code":"2"}', UnknownStock("1902"))
+    desk.dies("collect-live-days", b'{"stock_code":"1"}', UnknownStock("1902"))
+    desk.dies("collect-live-days", b'{"stock_code":"2"}', UnknownStock("1902"))
     yield desk
     desk.subscriber.close()
 
@@ -85,14 +85,14 @@ def test_they_are_listed_by_what_went_wrong_and_stay(desk, capsys):
     assert lines[0] == ["3", "dead", "letters"]
     assert lines[1][:3] == ["1", "triggers", "malformed_message"]
     assert lines[2] == ["timeframe:", "no"]
-    assert lines[4][:3] == ["2", "collect", "unknown_stock"]
+    assert lines[4][:3] == ["2", "collect-live-days", "unknown_stock"]
     assert len(desk.letters()) == 3
 
 
 def test_they_are_replayed_to_the_topic_where_they_were(desk):
     assert desk.run("replay", "--code", "unknown_stock") == 0
 
-    seen = desk.seen("collect")
+    seen = desk.seen("collect-live-days")
     assert sorted(data for data, _ in seen) == [
         b'{"stock_code":"1"}',
         b'{"stock_code":"2"}',

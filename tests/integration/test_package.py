@@ -33,15 +33,19 @@ def test_the_same_sources_make_the_same_bytes(tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize("name", TOPOLOGY.functions)
+# Functions of one source have one zip.
+SOURCES = {function.source: function for function in TOPOLOGY.functions.values()}
+
+
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_zip_has_what_its_function_needs_and_nothing_of_others(name):
-    content = package.package(TOPOLOGY.functions[name])
+    content = package.package(SOURCES[name])
     names = set(zipfile.ZipFile(io.BytesIO(content)).namelist())
 
     assert {"main.py", "requirements.txt", f"functions/{name}/main.py"} <= names
     assert "shared/errors.py" in names
     assert "functions/__init__.py" in names
-    others = TOPOLOGY.functions.keys() - {name}
+    others = SOURCES.keys() - {name}
     assert not [n for n in names for other in others if f"functions/{other}/" in n]
     assert not [
         n for n in names if "__pycache__" in n or n.startswith(("tests", "infra"))
@@ -59,7 +63,7 @@ UNUSED = {
 
 @pytest.mark.parametrize("name", UNUSED)
 def test_a_zip_carries_no_module_that_its_function_does_not_import(name):
-    content = package.package(TOPOLOGY.functions[name])
+    content = package.package(SOURCES[name])
     names = zipfile.ZipFile(io.BytesIO(content)).namelist()
 
     assert not [n for n in names for unused in UNUSED[name] if n.startswith(unused)]
@@ -81,10 +85,10 @@ def test_an_import_inside_a_function_counts_and_one_for_type_checkers_does_not(
     assert "candles.py" not in found
 
 
-@pytest.mark.parametrize("name", TOPOLOGY.functions)
+@pytest.mark.parametrize("name", SOURCES)
 def test_every_module_of_a_zip_can_be_imported_from_the_zip_alone(name, tmp_path):
     source = tmp_path / "workspace"
-    archive = zipfile.ZipFile(io.BytesIO(package.package(TOPOLOGY.functions[name])))
+    archive = zipfile.ZipFile(io.BytesIO(package.package(SOURCES[name])))
     archive.extractall(source)
     modules = [
         file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -119,10 +123,10 @@ def test_migrations_have_a_folder_of_their_own(tmp_path):
     assert "runtime-requirements.txt" in found
 
 
-@pytest.mark.parametrize("name", TOPOLOGY.functions)
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_zip_starts_alone_and_answers_a_push(name, tmp_path):
     """No path leads to the checkout, and another ``shared`` lies in wait."""
-    function = TOPOLOGY.functions[name]
+    function = SOURCES[name]
     source = tmp_path / "workspace"
     zipfile.ZipFile(io.BytesIO(package.package(function))).extractall(source)
     stranger = tmp_path / "elsewhere" / "shared"

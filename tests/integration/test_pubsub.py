@@ -43,6 +43,13 @@ def receiver():
         yield receiver
 
 
+COLLECTORS = [
+    f"collector-{lane}-{call}"
+    for lane in ("live", "history")
+    for call in ("minutes", "days", "weeks")
+]
+
+
 def created(project, port=1, pushes=None):
     ports = dict.fromkeys(TOPOLOGY.functions, port)
     return topics.create(TOPOLOGY, project, ports, pushes=pushes)
@@ -97,7 +104,7 @@ def test_pubsub_gets_exactly_what_the_topology_says(project, subscriber):
 def test_what_a_server_cannot_push_is_left_to_a_relay(project, subscriber):
     relayed = created(project, pushes=2)
 
-    assert relayed == ["dispatcher", "collector"]
+    assert relayed == ["dispatcher", *COLLECTORS]
     for name, subscription in found(project, subscriber).items():
         pushed = name in TOPOLOGY.subscriptions and name not in relayed
         assert bool(subscription.push_config.push_endpoint) == pushed
@@ -117,10 +124,10 @@ def test_pushes_under_way_are_abandoned_and_begun_again(
     }
     ports = dict.fromkeys(TOPOLOGY.functions, receiver.port)
     topics.create(replace(TOPOLOGY, subscriptions=impatient), project, ports)
-    publisher.publish("collect", [b"{}"], {})
+    publisher.publish("collect-live-days", [b"{}"], {})
     receiver.pushes.get(timeout=20)
 
-    topics.restart_push(project, "collector")
+    topics.restart_push(project, "collector-live-days")
     receiver.hold.clear()
 
     # Its answer did not count: it comes again when its deadline has passed.
@@ -178,18 +185,20 @@ def test_the_relay_pushes_as_pubsub_does_until_it_is_acknowledged(
 ):
     created(project, pushes=2)
     receiver.answers.put(503)
-    endpoint = topics.push_endpoint(receiver.port, project, "collect")
+    endpoint = topics.push_endpoint(receiver.port, project, "collect-live-days")
     subscription = replace(
-        TOPOLOGY.subscriptions["collector"], minimum_backoff_seconds=1
+        TOPOLOGY.subscriptions["collector-live-days"], minimum_backoff_seconds=1
     )
     relay = Relay(project, subscription, endpoint, at_once=4)
     relay.start()
 
-    publisher.publish("collect", [b'{"run_id":"r"}'], {"schema": "collect-request/1"})
+    publisher.publish(
+        "collect-live-days", [b'{"run_id":"r"}'], {"schema": "collect-request/1"}
+    )
 
     first, second = receiver.pushes.get(timeout=20), receiver.pushes.get(timeout=30)
     relay.stop()
-    assert first.path == second.path == f"/projects/{project}/topics/collect"
+    assert first.path == second.path == f"/projects/{project}/topics/collect-live-days"
     bodies = [json.loads(push.body) for push in (first, second)]
     assert [body["deliveryAttempt"] for body in bodies] == [1, 2]
     message = bodies[0]["message"]

@@ -2,13 +2,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
 from sqlalchemy import text
 
-from shared.database.rate_slots import MARGIN, NoLimit, RateSlots, WaitPolicy
+from shared.database.rate_slots import (
+    AHEAD_SECONDS,
+    LOOK_AGAIN_SECONDS,
+    MARGIN,
+    NoLimit,
+    RateSlots,
+    WaitPolicy,
+)
 from shared.errors import Busy
 from tests.support import servers
 
@@ -67,7 +75,7 @@ def test_a_queue_that_is_too_long_is_busy(engine):
 
 def test_a_backfill_gives_way_as_soon_as_live_work_waits(engine):
     live, _ = slots(engine)
-    backfill, waits = slots(engine, wait_policy=WaitPolicy(max_wait=10, gives_way=True))
+    backfill, waits = slots(engine, wait_policy=WaitPolicy(max_wait=3, gives_way=True))
     backfill.wait("key", "ka10080")
     backfill.wait("key", "ka10080")
 
@@ -75,8 +83,37 @@ def test_a_backfill_gives_way_as_soon_as_live_work_waits(engine):
     with pytest.raises(Busy, match="or live ones"):
         backfill.wait("key", "ka10080")
 
-    assert len(waits) == 1
+    # It has looked again, until it had waited long enough.
+    assert 2 < sum(waits[1:]) < 3
+    assert waits[1] == pytest.approx(2 * INTERVAL + LOOK_AGAIN_SECONDS, abs=0.1)
     backfill.wait("key", "ka10081")
+
+
+def test_a_backfill_goes_on_as_soon_as_the_live_requests_are_sent(engine):
+    """It waits in its place, and the slot after the last live one is its own."""
+    live, _ = slots(engine)
+    for _ in range(4):
+        live.wait("key", "ka10080")
+    backfill, waits = slots(
+        engine, wait_policy=WaitPolicy(max_wait=60, gives_way=True), asleep=None
+    )
+    backfill._sleep = lambda seconds: (waits.append(seconds), time.sleep(seconds))
+
+    backfill.wait("key", "ka10080")
+
+    assert sum(waits) == pytest.approx(4 * INTERVAL, abs=0.1)
+
+
+def test_a_backfill_is_never_far_ahead_of_a_live_request(engine):
+    backfill, _ = slots(engine, wait_policy=WaitPolicy(max_wait=9, gives_way=True))
+    with pytest.raises(Busy):
+        for _ in range(100):
+            backfill.wait("key", "ka10080")
+    live, waits = slots(engine)
+
+    live.wait("key", "ka10080")
+
+    assert waits == [pytest.approx(AHEAD_SECONDS + INTERVAL / 2, abs=INTERVAL)]
 
 
 def test_a_429_makes_everybody_pause_and_go_on_at_half_the_pace(engine):

@@ -11,6 +11,7 @@ from shared.database.engine import transaction
 from shared.database.run_ledger import RunLedger, add_tasks, run_id_of
 from shared.messages import CollectRequest
 from shared.runs import NewRun
+from shared.series import Coverage
 from tests.support.builders import a_request, kst
 
 NOW = kst("2026-11-20 10:30")
@@ -54,6 +55,25 @@ def test_a_run_is_written_with_its_tasks(ledger, query):
 
     assert len(messages) == 2
     assert query("SELECT state, tasks, done FROM run_states") == [("running", 2, 0)]
+
+
+def test_a_series_is_covered_once_it_has_been_loaded(ledger, engine):
+    insert = text(
+        "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
+        " VALUES ('005930', '1d', '2025-01-02', '2026-11-19'),"
+        " ('000660', '1d', '2025-01-02', NULL), ('035720', '1d', NULL, NULL),"
+        " ('005930', '1w', '2025-01-02', NULL)"
+    )
+    with transaction(engine) as connection:
+        connection.execute(insert)
+
+    covered = ledger.coverage(["005930", "000660", "035720"], [Timeframe.DAY_1])
+
+    since = date(2025, 1, 2)
+    assert covered == {
+        ("005930", Timeframe.DAY_1): Coverage(since, date(2026, 11, 19)),
+        ("000660", Timeframe.DAY_1): Coverage(since, None),
+    }
 
 
 def test_a_run_that_was_not_published_can_be_published_again(ledger):

@@ -168,7 +168,7 @@ def test_functions_are_what_pipeline_yaml_says(resources):
 def test_sources_are_named_by_their_content(resources):
     objects = resources("google_storage_bucket_object")
 
-    assert objects.keys() == TOPOLOGY.functions.keys()
+    assert objects.keys() == {each.source for each in TOPOLOGY.functions.values()}
     for name, found in objects.items():
         assert re.fullmatch(rf"{name}-[0-9a-f]{{12}}\.zip", found["name"])
         assert found["source"].endswith(found["name"])
@@ -334,13 +334,18 @@ def test_the_whole_internet_is_no_viewer(built):
 
 # Who may do what, and on what. Anything that is not here fails.
 SECRETS = ("kiwoom-app-key", "kiwoom-secret-key", "kiwoom-token")
+CALLS = ("minutes", "days", "weeks")
+LIVE, HISTORY = (
+    [f"collect-{lane}-{call}" for call in CALLS] for lane in ("live", "history")
+)
+COLLECTORS = [topic.replace("collect-", "collector-") for topic in (*LIVE, *HISTORY)]
 ALLOWED = {
-    ("dispatcher", "publisher", "collect"),
+    *(("dispatcher", "publisher", topic) for topic in (*LIVE, *HISTORY)),
     ("dispatcher", "publisher", "dead-letters"),
-    ("collector", "publisher", "collect"),
-    ("collector", "publisher", "tokens"),
-    ("collector", "publisher", "dead-letters"),
-    ("collector", "secretAccessor", "kiwoom-token"),
+    *((name, "publisher", topic) for name in COLLECTORS for topic in HISTORY),
+    *((name, "publisher", "tokens") for name in COLLECTORS),
+    *((name, "publisher", "dead-letters") for name in COLLECTORS),
+    *((name, "secretAccessor", "kiwoom-token") for name in COLLECTORS),
     ("reference-sync", "publisher", "tokens"),
     ("reference-sync", "publisher", "dead-letters"),
     ("reference-sync", "secretAccessor", "kiwoom-token"),
@@ -349,12 +354,12 @@ ALLOWED = {
     ("token-refresher", "secretVersionManager", "kiwoom-token"),
     *(
         (account, role, "this database")
-        for account in ("dispatcher", "collector", "reference-sync", "migrator")
+        for account in ("dispatcher", *COLLECTORS, "reference-sync", "migrator")
         for role in ("client", "instanceUser")
     ),
     *(
         (f"push-{name}", "invoker", name)
-        for name in ("dispatcher", "collector", "reference-sync", "token-refresher")
+        for name in ("dispatcher", *COLLECTORS, "reference-sync", "token-refresher")
     ),
     ("builder", "logWriter", "project"),
     ("builder", "objectViewer", "copies of sources"),
@@ -363,7 +368,7 @@ ALLOWED = {
     *(("agent pubsub", "subscriber", name) for name in TOPOLOGY.subscriptions),
     *(
         ("agent pubsub", "serviceAccountTokenCreator", f"push-{name}")
-        for name in ("dispatcher", "collector", "reference-sync", "token-refresher")
+        for name in ("dispatcher", *COLLECTORS, "reference-sync", "token-refresher")
     ),
     *(
         ("agent cloudscheduler", "publisher", topic)
@@ -418,7 +423,7 @@ def who_what(grant):
     [
         (
             {"database_max_connections": 40},
-            "may open 26 connections and 15 are reserved",
+            "may open 30 connections and 15 are reserved",
         ),
         ({"region": "europe-west1"}, "The broker is in Seoul"),
     ],
@@ -434,9 +439,13 @@ def test_a_plan_that_cannot_work_says_why(built, change, sentence):
     ("old", "new", "sentence"),
     [
         ("timeout_seconds: 540", "timeout_seconds: 600", "must time out before"),
-        ("concurrency: 16", "concurrency: 200", "than the broker answers requests"),
+        ("concurrency: 32", "concurrency: 300", "than the broker answers requests"),
         ("time_zone: Asia/Seoul", "time_zone: UTC", "must be Asia/Seoul"),
-        ("database_pool: 4", "database_pool: 17", "must not exceed concurrency"),
+        (
+            "database_pool: 1\n  collector_history_weeks",
+            "database_pool: 9\n  collector_history_weeks",
+            "must not exceed concurrency",
+        ),
     ],
 )
 def test_a_pipeline_that_cannot_work_says_why(built, tmp_path, old, new, sentence):

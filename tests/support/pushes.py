@@ -7,6 +7,9 @@ import base64
 import requests
 
 from infra.local.stack import PROJECT
+from shared.candles import Timeframe
+from shared.lanes import Lane, call_of, collect_topic
+from shared.messages import CollectRequest
 
 SECONDS = 90
 
@@ -18,6 +21,19 @@ def push(stack, function, topic, data, message_id):
         json=body(data, message_id, topic),
         timeout=SECONDS,
     ).status_code
+
+
+def push_request(stack, data, message_id):
+    """Push a collect request to the collector of its lane."""
+    request = CollectRequest.from_bytes(data)
+    topic = collect_topic(request.lane, request.timeframe)
+    function = collector_of(request.timeframe, request.lane)
+    return push(stack, function, topic, data, message_id)
+
+
+def collector_of(timeframe, lane=Lane.HISTORY):
+    """The function that collects a timeframe in a lane."""
+    return f"collector_{lane}_{call_of(Timeframe(timeframe))}"
 
 
 def body(data, message_id, topic="triggers"):

@@ -147,7 +147,10 @@ class Watch:
         return at, schedule.name
 
     def _read_logs(self) -> None:
-        for name, subject in SUBJECTS.items():
+        for name, function in self.topology.functions.items():
+            source = function.source
+            if source not in SUBJECTS:
+                continue
             tail = self._tails.setdefault(name, Tail(self.logs / f"{name}.log"))
             for line in tail.lines():
                 entry = parse(line)
@@ -159,13 +162,13 @@ class Watch:
                     self._warning = reason
                 if entry.event != "dead_letter":
                     continue
-                if name == "collector" and code not in TASKLESS:
+                if source == "collector" and code not in TASKLESS:
                     continue
                 self._letters.append(
                     DeadLetter(
                         key=f"{name} {entry.facts.get('message_id')} {entry.time}",
                         at=entry.time,
-                        what=subject,
+                        what=SUBJECTS[source],
                         error_code=code,
                         reason=reason,
                     )

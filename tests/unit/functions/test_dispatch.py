@@ -7,8 +7,10 @@ import pytest
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage, PublishFailed
+from shared.lanes import Lane
 from shared.messages import CollectRequest
 from shared.runs import OpenedRun
+from shared.series import Coverage
 from tests.support.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:30")
@@ -39,6 +41,7 @@ class FakeRuns:
         self.successor = None
         self.unsettled = False
         self.looked_at = []
+        self.covered = {}
 
     def open_run(self, run):
         self.history.append("opened")
@@ -52,6 +55,10 @@ class FakeRuns:
 
     def unpublished_runs(self):
         return self.left
+
+    def coverage(self, stock_codes, timeframes):
+        self.covered_of = list(stock_codes), list(timeframes)
+        return self.covered
 
     def is_unsettled(self, stock_codes, due):
         self.looked_at.append((list(stock_codes), due))
@@ -103,6 +110,21 @@ def test_a_run_is_in_the_ledger_before_anything_is_published():
     _, _, runs = run({"timeframe": "5m"})
 
     assert runs.history == ["opened", "published", "marked"]
+
+
+def test_a_tick_is_live_where_the_series_has_been_loaded():
+    runs = FakeRuns()
+    runs.covered = {
+        ("005930", Timeframe.MINUTE_5): Coverage(day("2026-09-01"), day("2026-11-19"))
+    }
+
+    _, requests, _ = run({"timeframe": "5m"}, runs)
+
+    assert {r.stock_code: r.lane for r in requests} == {
+        "000660": Lane.HISTORY,
+        "005930": Lane.LIVE,
+    }
+    assert runs.covered_of == (["000660", "005930"], [Timeframe.MINUTE_5])
 
 
 def test_several_timeframes_make_one_run():

@@ -30,9 +30,9 @@ def test_a_line_of_another_program_is_not():
 
 def test_a_line_is_shown_with_the_part_that_wrote_it():
     assert styled("collector", LINE).plain.startswith(
-        "collector       10:30:19 dead_letter message_id=7 reason="
+        "collector                 10:30:19 dead_letter message_id=7 reason="
     )
-    assert styled("postgres", "ready").plain == "postgres        ready"
+    assert styled("postgres", "ready").plain == "postgres                  ready"
 
 
 def test_half_a_line_waits_until_it_is_whole(tmp_path):

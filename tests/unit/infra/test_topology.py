@@ -8,11 +8,13 @@ import pytest
 from cronsim import CronSim
 
 from functions.collector.collect import BUDGET
-from functions.collector.main import LIVE
+from functions.collector.main import WAIT_POLICIES
+from functions.reference_sync.reference_data import target_stocks
 from infra.package import imported_by
 from infra.topology import PIPELINE, RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
+from shared.lanes import COLLECT_TOPICS, Lane, collect_topic
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
 from shared.settings import PubSubSettings, SecretSettings
 from tests.support.builders import kst
@@ -22,16 +24,22 @@ STORE_SECONDS = 30
 ROOT = Path(__file__).parents[3]
 
 
+COLLECTORS = [f for f in TOPOLOGY.functions.values() if f.source == "collector"]
+LONGEST_WAIT = max(policy.max_wait for policy in WAIT_POLICIES.values())
+# What Google allows for the id of a service account.
+MOST_ID_CHARACTERS = 30
+
+
 def test_every_function_has_its_folder_and_entry_point():
     for function in TOPOLOGY.functions.values():
-        main = ROOT / "functions" / function.name / "main.py"
+        main = ROOT / "functions" / function.source / "main.py"
         assert f"def {function.entry_point}(" in main.read_text(encoding="utf-8")
 
 
 def test_every_folder_of_functions_is_declared():
     folders = {path.parent.name for path in (ROOT / "functions").glob("*/main.py")}
 
-    assert folders == TOPOLOGY.functions.keys()
+    assert folders == {function.source for function in TOPOLOGY.functions.values()}
 
 
 def test_everything_points_to_something_that_exists():
@@ -47,6 +55,13 @@ def test_everything_points_to_something_that_exists():
         )
 
 
+# The topics of the lanes are known to the code. Follow-ups of a collector are rebuilds.
+PUBLISHED_BY = {
+    "dispatcher": set(COLLECT_TOPICS),
+    "collector": {collect_topic(Lane.HISTORY, each) for each in Timeframe},
+}
+
+
 def test_a_function_may_publish_to_the_topics_that_it_is_told_and_to_no_other():
     for function in TOPOLOGY.functions.values():
         told = {
@@ -54,6 +69,7 @@ def test_a_function_may_publish_to_the_topics_that_it_is_told_and_to_no_other():
             for name, value in function.environment.items()
             if name.endswith("_TOPIC")
         }
+        told |= PUBLISHED_BY.get(function.source, set())
         assert told == set(function.publishes) <= set(TOPOLOGY.topics)
 
 
@@ -80,10 +96,34 @@ def test_a_function_ends_before_its_message_is_delivered_again():
 
 def test_a_collector_gives_its_message_back_before_it_is_cut_off():
     """After the last look at its watch: one wait, one request, and the storing."""
-    rest = LIVE.max_wait + CONNECT_SECONDS + READ_SECONDS + STORE_SECONDS
+    rest = LONGEST_WAIT + CONNECT_SECONDS + READ_SECONDS + STORE_SECONDS
 
-    collector = TOPOLOGY.functions["collector"]
-    assert BUDGET.total_seconds() + rest < collector.timeout_seconds
+    for collector in COLLECTORS:
+        assert BUDGET.total_seconds() + rest < collector.timeout_seconds
+
+
+def test_every_lane_and_call_has_a_topic_a_queue_and_places_of_its_own():
+    """Otherwise a task would wait behind another that needs none of what it needs."""
+    of_topic = {one.topic: one.function for one in TOPOLOGY.subscriptions.values()}
+    functions = [of_topic[topic] for topic in COLLECT_TOPICS]
+
+    assert len(COLLECT_TOPICS) == 6
+    assert sorted(functions) == sorted(function.name for function in COLLECTORS)
+
+
+def test_every_target_of_a_tick_finds_a_live_place():
+    targets = len(target_stocks())
+    live = {topic for topic in COLLECT_TOPICS if Lane.LIVE in topic}
+
+    for subscription in TOPOLOGY.subscriptions.values():
+        if subscription.topic in live:
+            function = TOPOLOGY.functions[subscription.function]
+            assert function.concurrency * function.max_instances >= targets
+
+
+def test_identities_have_names_that_google_accepts():
+    for subscription in TOPOLOGY.subscriptions.values():
+        assert len(f"push-{subscription.function}") <= MOST_ID_CHARACTERS
 
 
 # What Cloud SQL gives db-g1-small, the smallest tier that an environment uses.
@@ -116,7 +156,7 @@ def test_no_pool_is_larger_than_the_work_that_uses_it():
 def test_a_series_is_kept_for_as_long_as_one_request_takes():
     settings = PubSubSettings.from_env({"GOOGLE_CLOUD_PROJECT": "p"})
 
-    assert LIVE.max_wait + CONNECT_SECONDS + READ_SECONDS < settings.lease_seconds
+    assert settings.lease_seconds > LONGEST_WAIT + CONNECT_SECONDS + READ_SECONDS
 
 
 def test_every_other_message_that_is_scheduled_is_accepted():
@@ -216,13 +256,13 @@ def test_only_functions_with_a_pubsub_trigger_are_pushed_to():
 
 def test_only_what_asks_the_broker_leaves_by_the_registered_address():
     for function in TOPOLOGY.functions.values():
-        main = ROOT / "functions" / function.name / "main.py"
+        main = ROOT / "functions" / function.source / "main.py"
         imported = {path.parent.name for path in imported_by(main)}
         assert function.calls_broker == ("kiwoom" in imported)
 
 
 def test_only_what_opens_connections_has_a_database():
     for function in TOPOLOGY.functions.values():
-        main = ROOT / "functions" / function.name / "main.py"
+        main = ROOT / "functions" / function.source / "main.py"
         imported = {path.parent.name for path in imported_by(main)}
         assert (function.database != "none") == ("database" in imported)

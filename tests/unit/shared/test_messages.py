@@ -495,7 +495,17 @@ def test_a_collect_request_without_a_range_leaves_it_out():
         "stock_code",
         "timeframe",
         "mode",
+        "lane",
     }
+
+
+@pytest.mark.parametrize(("mode", "lane"), [(None, "live"), ("backfill", "history")])
+def test_a_request_that_names_no_lane_is_in_that_of_its_mode(mode, lane):
+    """As those are that an older version has left in the ledger."""
+    fields = json.loads(a_request().to_bytes()) | {"mode": mode}
+    del fields["lane"]
+
+    assert CollectRequest.from_bytes(json.dumps(fields).encode()).lane == lane
 
 
 def test_a_collect_request_without_a_run_is_refused():

@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 
 from shared import tracing
+from shared.candles import Timeframe
+from shared.lanes import Lane
+from shared.messages import CollectRequest
 from shared.pubsub.publisher import Publisher, allowed_attributes
 
 
@@ -46,6 +49,31 @@ def test_more_messages_than_a_request_takes_are_sent_in_several():
     (transport,) = connections
     assert [len(messages) for _, messages, _ in transport.sent] == [1000, 1000, 500]
     assert {attributes["run_id"] for _, _, attributes in transport.sent} == {"r"}
+
+
+def test_each_request_of_a_run_goes_to_the_topic_of_its_lane_live_ones_first():
+    connections = Connections()
+    requests = [
+        CollectRequest(run_id="r", stock_code="005930", timeframe=timeframe, lane=lane)
+        for lane in (Lane.HISTORY, Lane.LIVE)
+        for timeframe in Timeframe
+    ]
+
+    Publisher("p", connections).publish_run([r.to_bytes() for r in requests], "r")
+
+    sent = [
+        (topic, [CollectRequest.from_bytes(each).timeframe for each in messages])
+        for topic, messages, _ in connections[0].sent
+    ]
+    minutes, days, weeks = ["5m", "30m", "60m"], ["1d"], ["1w"]
+    assert sent == [
+        ("collect-live-minutes", minutes),
+        ("collect-live-days", days),
+        ("collect-live-weeks", weeks),
+        ("collect-history-minutes", minutes),
+        ("collect-history-days", days),
+        ("collect-history-weeks", weeks),
+    ]
 
 
 def test_the_trace_of_the_delivery_goes_with_every_message():
