@@ -263,7 +263,9 @@ def test_a_killed_collector_is_replaced_and_its_task_is_done(pipeline):
     """The framework's master starts a new worker; the message is delivered again."""
     child = pipeline.stack.functions[collector_of("1w")]
     child.kill()
-    run_id = pipeline.stack.trigger(b'{"timeframe":"1w","stocks":["012330"]}')
+    run_id = pipeline.stack.trigger(
+        b'{"mode":"backfill","timeframe":"1w","stocks":["012330"]}'
+    )
     pipeline.stack.start_function(collector_of("1w"))
 
     pipeline.settled(run_id)
@@ -273,7 +275,9 @@ def test_a_killed_collector_is_replaced_and_its_task_is_done(pipeline):
 
 def test_a_collector_that_is_stopped_finishes_its_message(pipeline):
     pipeline.scenario(faults=[{"kind": "slow", "stock_code": "028260"}])
-    run_id = pipeline.stack.trigger(b'{"timeframe":"1w","stocks":["028260"]}')
+    run_id = pipeline.stack.trigger(
+        b'{"mode":"backfill","timeframe":"1w","stocks":["028260"]}'
+    )
     asked = pipeline.asked()
     until(lambda: pipeline.asked() > asked, "the broker is asked")
 
