@@ -9,6 +9,7 @@ LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
 READER := .venv-reader
+READER_LOCAL := $(READER)/.ready-export
 READER_READY := $(READER)/.ready
 
 export ONCE RATE NOW DATA PUBSUB RUNS PARTS MARKET PYTHON
@@ -55,17 +56,27 @@ logs: $(LOCAL) ## Follow the logs of all parts
 psql: $(LOCAL) ## Open the running stack's database
 	@$(BIN)/python -m infra.local.psql
 
+##@ Use the data (docs/reading.md)
+
+.PHONY: export
+export: $(READER_LOCAL) ## Write what is settled to Parquet: make export TO=folder (FORMAT=csv KEEP_DAYS=7 SOURCE=postgresql://…)
+	@PYTHONPATH=.:reader $(READER)/bin/python -m tradesmart export '$(TO)' --source '$(SOURCE)' --format '$(or $(FORMAT),parquet)' --keep-days '$(or $(KEEP_DAYS),7)'
+
+.PHONY: verify-export
+verify-export: $(READER_LOCAL) ## Recompute every digest of an export: make verify-export FROM=folder
+	@PYTHONPATH=.:reader $(READER)/bin/python -m tradesmart verify '$(FROM)'
+
 ##@ Check
 
 .PHONY: test
 test: $(READY) $(READER_READY) ## All tests: unit, integration, end to end, and those of the reader
 	$(BIN)/pytest tests
-	$(READER)/bin/pytest tests/reader
-	PYTHONPATH=$(READER)/pandas-2 $(READER)/bin/pytest tests/reader/test_shape.py
+	$(READER)/bin/python -m pytest tests/reader
+	PYTHONPATH=$(READER)/pandas-2 $(READER)/bin/python -m pytest tests/reader/test_shape.py
 
 .PHONY: test-reader
 test-reader: $(READER_READY) ## Only the tests of the reader (pandas, Arrow, ADBC)
-	$(READER)/bin/pytest tests/reader
+	$(READER)/bin/python -m pytest tests/reader
 
 .PHONY: test-unit
 test-unit: $(READY) ## Only the tests without sockets
@@ -167,13 +178,19 @@ $(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
 	@infra/local/setup.sh $(VENV) requirements-local.txt
 	@pwd -P > $@
 
-# Of the reader's tests only: pandas and Arrow, on top of what the others have. The older
-# pandas lies beside the newer one.
-$(READER_READY): $(READY) tests/reader/requirements.txt
+# Of the reader only: pandas and Arrow, on top of what is there already.
+$(READER_LOCAL): $(LOCAL) reader/requirements.txt
 	@test -x $(READER)/bin/python || $(BIN)/python -m venv $(READER)
-	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(READER)/bin/python -c 'import site; print(site.getsitepackages()[0])')/pipeline.pth"
-	@infra/local/setup.sh $(READER) tests/reader/requirements.txt
-	@$(READER)/bin/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(READER)/pandas-2 pandas==2.3.3
+	@for folder in $(READER)/lib/python*/site-packages; do ls -d $(CURDIR)/$(VENV)/lib/python*/site-packages > $$folder/pipeline.pth; done
+	@echo "setting up $(READER), which reads and exports candles"
+	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install -r reader/requirements.txt
+	@touch $@
+
+# The older pandas lies beside the newer one.
+$(READER_READY): $(READY) $(READER_LOCAL) tests/reader/requirements.txt
+	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install -r tests/reader/requirements.txt
+	@rm -rf $(READER)/pandas-2
+	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --target $(READER)/pandas-2 pandas==2.3.3
 	@touch $@
 
 # An environment of its own, because it needs other versions of our packages.

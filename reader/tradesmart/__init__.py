@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from tradesmart.errors import IncompleteData, SourceUnavailable
+from tradesmart.export import Exported, export, verify
 from tradesmart.read import (
     iter_candles,
     read_actions,
@@ -20,12 +21,15 @@ from tradesmart.read import (
 )
 
 __all__ = [
+    "Exported",
     "IncompleteData",
     "SourceUnavailable",
+    "export",
     "iter_candles",
     "read_actions",
     "read_arrow",
     "read_candles",
     "read_sessions",
     "read_stocks",
+    "verify",
 ]

@@ -32,12 +32,16 @@ class IncompleteData(ValueError):
         self.gaps = gaps
 
 
-def describe(gaps: list[Gap]) -> str:
+def describe(gaps: list[Gap], damaged: list[str]) -> str:
     """Name series and ranges, and the message that fetches each."""
     lines = [f"  {gap.told}" for gap in together(gaps)]
     more = len(lines) - TOLD
     if more > 0:
         lines[TOLD:] = [f"  and {more} more, see .gaps of this error"]
+    lines += [
+        f"  {path} is damaged or gone: export again, which writes it anew"
+        for path in damaged
+    ]
     accept = (
         'to have them as they are, pass require=None (or require="asked" to accept '
         "only what was never asked for)"

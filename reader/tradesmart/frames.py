@@ -28,6 +28,13 @@ def schema(names: Sequence[str], zone: str, *, stocks: bool = True) -> pa.Schema
     return pa.schema(fields)
 
 
+def encoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With the codes of stocks as a dictionary, which is what all here count by."""
+    if pa.types.is_dictionary(batch.schema.field(0).type):
+        return batch
+    return batch.set_column(0, STOCK, batch.column(0).dictionary_encode())
+
+
 def in_order(table: pa.Table) -> pa.Table:
     """Sorted by stock and opening; a table that is sorted already is not copied."""
     opened = instants(table)
@@ -120,11 +127,11 @@ def stocks(
     column = table.column(STOCK)
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    column = column.unify_dictionaries()
-    if not column.num_chunks:
+    chunks = column.unify_dictionaries().chunks
+    if not chunks:
         return np.empty(0, dtype=np.int64), []
-    names = column.chunk(0).dictionary.to_pylist()
-    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in column.chunks])
+    names = chunks[0].dictionary.to_pylist()
+    numbers = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
     order = sorted(range(len(names)), key=names.__getitem__)
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))

@@ -17,7 +17,7 @@ import numpy as np
 
 from shared.candles import CandleSession, Timeframe
 from shared.coverage import MINUTES_KEPT
-from shared.freshness import DueTimes
+from shared.freshness import PATIENCE, DueTimes
 from shared.sessions import AFTER_MARKET_SINCE, DAY, kst_date, midnight
 from shared.verdicts import (
     Judge,
@@ -56,6 +56,8 @@ NOTHING_TO_FETCH = {
 }
 # Microseconds since 1970.
 Instants = np.ndarray[Any, np.dtype[np.int64]]
+# So many codes are written out in a message; the rest is in ``gaps``.
+MOST_NAMED = 30
 NONE = np.empty(0, dtype=np.int64)
 
 
@@ -209,7 +211,8 @@ class Judgement:
     def __init__(self, calendar: Calendar, request: Request, now: datetime) -> None:
         """Judge at the instant ``now``, by one calendar, what a request wants."""
         self._request = request
-        self._judge = Judge(DueTimes(calendar, TICKS), request.timeframe, now)
+        self._due = DueTimes(calendar, TICKS)
+        self._judge = Judge(self._due, request.timeframe, now)
         self._grids: dict[date, Grid] = {}
         self.read_at = now
         self.states: Counter[State] = Counter()
@@ -305,10 +308,17 @@ class Judgement:
         if cell.state is State.NOT_ASKED:
             has_none = cell.reason in NOTHING_TO_FETCH or series.history_exhausted
             return not has_none and request.require != "asked"
+        if request.settled and request.beyond is None and not self._is_final(cell.day):
+            # Without an end, it is what should be settled by now that is wanted.
+            return False
         if cell.state is State.PROVISIONAL:
-            # Without an end, it is what is settled by now that is wanted.
             return request.settled and request.beyond is not None
         return cell.state.is_problem
+
+    def _is_final(self, day: date) -> bool:
+        """Whether the reading that settles a session has been due."""
+        final = self._due.final_at(self._request.timeframe, day)
+        return final is not None and final + PATIENCE <= self.read_at
 
     def _gap(self, known: Known, run: list[_Cell]) -> Gap:
         first, last = run[0], run[-1]
@@ -374,11 +384,13 @@ def remedy_of(  # noqa: PLR0913 - a gap, before it is one
             f"final on a later day, so end at {first} or pass settled=False to have "
             "what there is"
         )
+    if len(codes) > MOST_NAMED:
+        codes = (*codes[:MOST_NAMED], "…")
     message: dict[str, object] = {"timeframe": timeframe.value}
     if state is not State.LATE:
         message["mode"] = "backfill" if state is State.NOT_ASKED else "repair"
     message["stocks"] = list(codes)
     if state is not State.LATE:
         message |= {"start": f"{first}", "end": f"{last + DAY}"}
-    told = json.dumps(message, separators=(",", ":"))
+    told = json.dumps(message, separators=(",", ":"), ensure_ascii=False)
     return f"fetch with: {told}"

@@ -14,15 +14,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
-import numpy as np
 
-from shared.series import Series
-from shared.sessions import DAY, Calendar
+from shared.sessions import Calendar
 from shared.stocks import STOCK_CODE
-from shared.verdicts import SeriesFacts
-from tradesmart import frames
 from tradesmart.errors import SourceUnavailable
-from tradesmart.judgement import Known
+from tradesmart.knowledge import around, assemble, facts_of
 from tradesmart.request import OFFICIAL_CLOSE
 
 if TYPE_CHECKING:
@@ -31,13 +27,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from shared.candles import Timeframe
+    from tradesmart.judgement import Known
     from tradesmart.request import Request
 
 # Of the views in the schema reader.
 CONTRACT = 1
 CONNECT_SECONDS = 10
-# The calendar is read some weeks beyond what is judged: due times look back and ahead.
-MARGIN = 60 * DAY
 # What stands before the reason in a line of libpq or PostgreSQL.
 SAID = re.compile(r"(?:FATAL|ERROR|failed|error): *")
 
@@ -65,8 +60,8 @@ HOURS = """
 SERIES = """
     SELECT stock_code, covered_from, wanted_from, settled_through, oldest, newest,
            end_seen_on, history_exhausted, ended, asked_at, version,
-           coalesce(listed, true), coalesce(halted, false), listed_on,
-           coalesce(is_target, false)
+           coalesce(listed, true) AS listed, coalesce(halted, false) AS halted,
+           listed_on, coalesce(is_target, false) AS is_target
     FROM reader.series LEFT JOIN reader.stocks USING (stock_code)
     WHERE timeframe = {timeframe} AND {stocks}
 """
@@ -80,6 +75,37 @@ ABSENCES = """
 """
 WITHOUT_TRADES = """
     SELECT stock_code, session_date FROM reader.days_without_trades WHERE {stocks}
+"""
+EXPORTED = {
+    "stocks": STOCKS,
+    "sessions": SESSIONS,
+    "actions": ACTIONS,
+    "series": """
+        SELECT stock_code, timeframe, covered_from, wanted_from, settled_through,
+               oldest, newest, end_seen_on, history_exhausted, ended, asked_at, version
+        FROM reader.series ORDER BY stock_code, timeframe
+    """,
+    "quiet": """
+        SELECT stock_code, session_date FROM reader.days_without_trades
+        ORDER BY stock_code, session_date
+    """,
+    "absences": """
+        SELECT timeframe, stock_code, opened_at, confirmations FROM reader.absences
+        ORDER BY timeframe, stock_code, opened_at
+    """,
+}
+# A month of minutes, a year of days or weeks: its seals in order, as one digest.
+PERIODS = """
+    SELECT timeframe, period, sum(candles)::bigint, min(session_date),
+           max(session_date),
+           encode(sha256(convert_to(string_agg(
+               concat_ws(',', stock_code, to_char(session_date, 'YYYY-MM-DD'), candles,
+                         digest) || chr(10),
+               '' ORDER BY stock_code COLLATE "C", session_date), 'UTF8')), 'hex')
+    FROM (SELECT *, to_char(session_date, CASE WHEN timeframe IN ('1d', '1w')
+                                               THEN 'YYYY' ELSE 'YYYY-MM' END) AS period
+          FROM reader.seals) AS seals
+    GROUP BY timeframe, period ORDER BY timeframe, period
 """
 
 
@@ -112,6 +138,7 @@ class Database:
     def __init__(self, connection: adbc.Connection, place: str, now: datetime) -> None:
         """Begin a transaction; ``place`` is how the database is called in errors."""
         self.read_at = now
+        self.damaged: list[str] = []
         self._connection = connection
         self._place = place
         with self._connection.cursor() as cursor:
@@ -130,6 +157,29 @@ class Database:
         """All corporate actions, by stock, timeframe and day."""
         return self._table(ACTIONS)
 
+    def exported(self, name: str) -> pa.Table:
+        """One of the tables of an export, in its order."""
+        return self._table(EXPORTED[name])
+
+    def periods(self) -> list[tuple[str, str, int, date, date, str]]:
+        """Timeframe, period, candles, first and last day and digest of all seals."""
+        return self._rows(PERIODS)
+
+    def span(self) -> tuple[date, date, int]:
+        """First and last day that the calendar knows, and its version.
+
+        Raises:
+            SourceUnavailable: If no calendar was loaded yet.
+        """
+        statement = "SELECT first_day, last_day, version FROM reader.calendar"
+        (begins, ends, version), *_ = self._rows(statement) or [(None, None, 0)]
+        if begins is None:
+            raise SourceUnavailable(
+                f"{self._place} has no trading calendar yet; wait for reference_sync, "
+                'or publish {"sync":["calendar","stocks"]} to the topic reference'
+            )
+        return begins, ends, version
+
     def covered(self, timeframe: Timeframe) -> list[str]:
         """Codes of the stocks that have a series of ``timeframe``."""
         statement = COVERED.format(timeframe=_text(timeframe.value))
@@ -142,15 +192,8 @@ class Database:
         Raises:
             SourceUnavailable: If no calendar was loaded yet.
         """
-        statement = "SELECT first_day, last_day, version FROM reader.calendar"
-        (begins, ends, version), *_ = self._rows(statement) or [(None, None, 0)]
-        if begins is None:
-            raise SourceUnavailable(
-                f"{self._place} has no trading calendar yet; wait for reference_sync, "
-                'or publish {"sync":["calendar","stocks"]} to the topic reference'
-            )
-        begins = max(begins, (first or begins) - MARGIN) if first else begins
-        ends = max(min(ends, last + MARGIN), begins)
+        begins, ends, version = self.span()
+        begins, ends = around(first, last, begins, ends)
         hours = HOURS.format(first=_text(f"{begins}"), last=_text(f"{ends}"))
         days, opens, closes = (
             column.to_pylist() for column in self._table(hours).columns
@@ -169,9 +212,8 @@ class Database:
             "stocks": _among(codes),
             "period": _period(request.first, request.beyond),
         }
-        facts = {
-            row[0]: _facts(*row[1:]) for row in self._rows(SERIES.format(**values))
-        }
+        rows = self._table(SERIES.format(**values)).to_pylist()
+        facts = {row["stock_code"]: facts_of(row) for row in rows}
         absences = self._table(ABSENCES.format(**values))
         quiet = (
             self._rows(WITHOUT_TRADES.format(**values))
@@ -191,12 +233,15 @@ class Database:
     ) -> Iterator[pa.RecordBatch]:
         """Yield candles that open before ``beyond``, with these columns."""
         conditions = [_among(codes), _period(request.first, beyond)]
+        columns = list(names)
         view = "reader.daily_candles" if OFFICIAL_CLOSE in names else "reader.candles"
         if view == "reader.candles":
             conditions.append(f"timeframe = {_text(request.timeframe.value)}")
             if request.session != "all" and request.timeframe.minutes:
                 conditions.append(f"session = {_text(request.session)}")
-        statement = f"SELECT {', '.join(names)} FROM {view} WHERE "  # noqa: S608
+        elif "session" in columns:
+            columns[columns.index("session")] = "'regular' AS session"
+        statement = f"SELECT {', '.join(columns)} FROM {view} WHERE "  # noqa: S608
         statement += " AND ".join(conditions)
         if in_order:
             statement += " ORDER BY stock_code, opened_at"
@@ -228,78 +273,6 @@ class Database:
     def _rows(self, statement: str) -> list[tuple]:  # type: ignore[type-arg]
         columns = [column.to_pylist() for column in self._table(statement).columns]
         return list(zip(*columns, strict=True))
-
-
-def assemble(
-    codes: Sequence[str],
-    facts: dict[str, SeriesFacts],
-    absences: pa.Table,
-    quiet: Sequence[tuple[str, date]],
-) -> list[Known]:
-    """What is known of each series, from tables that have all of them."""
-    owners, names = frames.stocks(absences)
-    order = np.argsort(owners, kind="stable")
-    instants = frames.instants(absences)[order]
-    confirmed = (absences.column(2).to_numpy() > 1)[order]
-    ends = np.searchsorted(owners[order], np.arange(len(names) + 1)).tolist()
-    parts = {
-        name: slice(begin, end)
-        for name, begin, end in zip(names, ends, ends[1:], strict=False)
-    }
-    days: dict[str, set[date]] = {}
-    for code, day in quiet:
-        days.setdefault(code, set()).add(day)
-    unknown = SeriesFacts(series=Series(), is_target=False)
-    found = []
-    for code in codes:
-        part = parts.get(code, slice(0))
-        found.append(
-            Known(
-                stock_code=code,
-                facts=facts.get(code, unknown),
-                absences=instants[part],
-                confirmed=confirmed[part],
-                without_trades=frozenset(days.get(code, ())),
-            )
-        )
-    return found
-
-
-def _facts(  # noqa: PLR0913 - the columns of SERIES
-    covered_from: date | None,
-    wanted_from: date | None,
-    settled_through: date | None,
-    oldest: date | None,
-    newest: datetime | None,
-    end_seen_on: date | None,
-    history_exhausted: bool,  # noqa: FBT001
-    ended: bool,  # noqa: FBT001
-    asked_at: datetime | None,
-    version: int,
-    listed: bool,  # noqa: FBT001
-    halted: bool,  # noqa: FBT001
-    listed_on: date | None,
-    is_target: bool,  # noqa: FBT001
-) -> SeriesFacts:
-    series = Series(
-        covered_from=covered_from,
-        wanted_from=wanted_from,
-        settled_through=settled_through,
-        oldest=oldest,
-        newest=newest,
-        end_seen_on=end_seen_on,
-        history_exhausted=history_exhausted,
-        ended=ended,
-        version=version,
-    )
-    return SeriesFacts(
-        series=series,
-        asked_at=asked_at,
-        listed=listed,
-        halted=halted,
-        listed_on=listed_on,
-        is_target=is_target,
-    )
 
 
 def _time(minutes: int) -> time:

@@ -321,7 +321,7 @@ class Reading:
             rows = pd.DataFrame([gap.row() for gap in gaps], columns=list(GAP_COLUMNS))
             for name in ("first", "last"):
                 rows[name] = _days(rows[name])
-            raise IncompleteData(rows, describe(gaps))
+            raise IncompleteData(rows, describe(gaps, self._snapshot.damaged))
 
     def coverage(self) -> dict[str, object]:
         """What is said of a frame: states of sessions, gaps, the instant read."""
@@ -353,9 +353,11 @@ class Reading:
             columns = [frames.INDEX, request.wide]
         if not one_stock:
             columns.insert(0, frames.STOCK)
-        return self._snapshot.candles(
+        batches = self._snapshot.candles(
             request, self.codes, instant(beyond), columns, in_order=in_order
         )
+        # While the source is at work on the next batch.
+        return batches if one_stock else map(frames.encoded, batches)
 
     def _settled(self, table: pa.Table) -> pa.Table:
         """Without what is not settled, where that is what is wanted."""
@@ -408,7 +410,7 @@ def _from_batches(
 ) -> pa.Table:
     read = list(batches)
     if read:
-        return pa.Table.from_batches(read)
+        return pa.Table.from_batches(read).unify_dictionaries()
     names = request.names if request.wide is None else (request.wide,)
     return frames.schema(names, "UTC", stocks=not one_stock).empty_table()
 

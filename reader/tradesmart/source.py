@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from shared.clock import new_clock
 from tradesmart.errors import SourceUnavailable
+from tradesmart.places import BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 VARIABLE = "TRADESMART_SOURCE"
 REMEDY = (
     f"start one with `make dev`, or set {VARIABLE} (or source=) to a URL such as "
-    "postgresql://user@host/database"
+    "postgresql://user@host/database, a folder with an export, or gs://bucket"
 )
 # Of this machine; a stack that lives at another instant says how far it is ahead.
 clock = new_clock()
@@ -38,9 +39,13 @@ POSTGRESQL = ("postgresql://", "postgres://", "postgresql+pg8000://")
 
 
 class Snapshot(Protocol):
-    """A source as it was at one instant; nothing that is read of it changes."""
+    """A source as it was at one instant; nothing that is read of it changes.
+
+    ``damaged`` are the files that were found to be lacking or unreadable.
+    """
 
     read_at: datetime
+    damaged: list[str]
 
     def stocks(self) -> pa.Table:
         """All stocks, in the order of their codes."""
@@ -101,13 +106,19 @@ def open_source(source: str | os.PathLike[str] | None) -> Iterator[Snapshot]:
     offset = timedelta()
     if stack and _same_database(stack.url, named):
         offset = stack.clock_offset
-    if not named.startswith(POSTGRESQL):
-        raise SourceUnavailable(f"{named!r} is not the URL of a database: {REMEDY}")
-    # The driver takes 0.1 s to load.
-    from tradesmart.postgres import open_database  # noqa: PLC0415
+    if named.startswith(POSTGRESQL):
+        # The driver takes 0.1 s to load.
+        from tradesmart.postgres import open_database  # noqa: PLC0415
 
-    with open_database(named, clock() + offset) as snapshot:
-        yield snapshot
+        with open_database(named, clock() + offset) as snapshot:
+            yield snapshot
+        return
+    if "://" in named and not named.startswith(BUCKET):
+        raise SourceUnavailable(f"{named!r} is no source: {REMEDY}")
+    from tradesmart.exported import open_export  # noqa: PLC0415
+
+    with open_export(named) as export:
+        yield export
 
 
 def running_stack() -> Stack | None:

@@ -196,12 +196,20 @@ def test_a_session_that_is_not_final_is_refused_if_an_end_is_given(a_market, exe
 
 @pytest.mark.parametrize("settled", [True, False])
 def test_a_series_that_no_one_asked_for_since_is_late(a_market, at, settled):
-    at("2026-11-23 11:00")
+    at("2026-11-24 08:00")
 
     error = refused("005930", "5m", "2026-11-16", source=a_market, settled=settled)
 
     assert rows(error) == [["005930", "2026-11-23", "2026-11-23", 1, "late", 0]]
     assert '{"timeframe":"5m","stocks":["005930"]}' in str(error)
+
+
+def test_what_cannot_be_settled_yet_is_not_wanted_without_an_end(a_market, at):
+    at("2026-11-23 11:00")
+
+    assert len(read_candles("005930", "5m", "2026-11-16", source=a_market))
+    error = refused("005930", "5m", "2026-11-16", source=a_market, settled=False)
+    assert rows(error) == [["005930", "2026-11-23", "2026-11-23", 1, "late", 0]]
 
 
 def test_nothing_is_lacking_before_a_stock_was_listed(a_market, execute):

@@ -15,6 +15,8 @@ from shared.settings import DatabaseSettings
 
 # When the tick that settles a session has been worked off.
 MORNING = timedelta(hours=7, minutes=31)
+# Stocks a statement, because a statement may not take long.
+AT_ONCE = 100
 CALENDAR = bundled_calendar()
 STOCKS = text("""
     INSERT INTO stocks (stock_code, stock_name, market_code, market_name, is_target,
@@ -47,6 +49,11 @@ SERIES = text("""
 """)
 
 
+def batched(stocks, size):
+    codes = list(stocks)
+    return [codes[begin : begin + size] for begin in range(0, len(codes), size)]
+
+
 def write(url, stocks, timeframe, first, last, *, turnover=None):
     """Write every candle of ``stocks`` (name by code) from ``first`` to ``last``.
 
@@ -61,8 +68,6 @@ def write(url, stocks, timeframe, first, last, *, turnover=None):
         for slot in CALENDAR.slots(timeframe, day)
     ]
     values = {
-        "codes": list(stocks),
-        "names": list(stocks.values()),
         "timeframe": timeframe.value,
         "slots": [int(slot.timestamp()) for slot in slots],
         "parts": [CALENDAR.place(timeframe, slot).value for slot in slots],
@@ -80,8 +85,10 @@ def write(url, stocks, timeframe, first, last, *, turnover=None):
         if empty:
             SessionStore(engine).write(CALENDAR)
         with transaction(engine) as connection:
-            for statement in (STOCKS, CANDLES, SERIES):
-                connection.execute(statement, values)
+            for some in batched(stocks, AT_ONCE):
+                part = {"codes": list(some), "names": [stocks[code] for code in some]}
+                for statement in (STOCKS, CANDLES, SERIES):
+                    connection.execute(statement, values | part)
     finally:
         engine.dispose()
     return slots
