@@ -1,0 +1,62 @@
+"""Every Python block of the documents works, in its order, as a reader would try it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support import servers
+from tradesmart import IncompleteData, read_candles
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TEXT = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = [
+    path
+    for path in (
+        *servers.ROOT.glob("*.md"),
+        *servers.ROOT.glob("docs/*.md"),
+        servers.ROOT / "reader" / "README.md",
+    )
+    if BLOCK.search(path.read_text(encoding="utf-8"))
+]
+READING = servers.ROOT / "docs" / "reading.md"
+
+
+@pytest.fixture
+def reader(market, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRADESMART_SOURCE", market)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_its_python_blocks_work(document, reader):
+    names = {}
+
+    for number, block in enumerate(BLOCK.findall(document.read_text(encoding="utf-8"))):
+        code = compile(block, f"{document.name}, block {number}", "exec")
+        exec(code, names)
+
+
+def test_what_chart_data_did_is_done(reader):
+    _, _, table = READING.read_text(encoding="utf-8").partition("| ChartData |")
+    examples = re.findall(r"\| `([^|`]+)` \|$", table, re.MULTILINE)
+    frame = read_candles("005930", "5m", "2026-11-16", "2026-11-21")
+    days = read_candles(["005930", "000660"], "1d", "2026-11-02", "2026-11-21")
+
+    assert len(examples) == 8
+    for example in examples:
+        assert eval(example, {"frame": frame, "days": days}), example
+
+
+def test_what_an_error_looks_like_is_what_it_looks_like(reader):
+    told = next(
+        text
+        for text in TEXT.findall(READING.read_text(encoding="utf-8"))
+        if "not asked" in text
+    )
+
+    with pytest.raises(IncompleteData) as caught:
+        read_candles("005930", "5m", "2026-08-27", "2026-09-05")
+
+    assert str(caught.value) == told.rstrip("\n")
