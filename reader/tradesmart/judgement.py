@@ -307,6 +307,7 @@ class Judgement:
         request, series = self._request, known.facts.series
         if cell.state is State.NOT_ASKED:
             has_none = cell.reason in NOTHING_TO_FETCH or series.history_exhausted
+            has_none = has_none or series.ended
             return not has_none and request.require != "asked"
         if request.settled and request.beyond is None and not self._is_final(cell.day):
             # Without an end, it is what should be settled by now that is wanted.

@@ -224,6 +224,29 @@ def test_nothing_is_lacking_before_a_stock_was_listed(a_market, execute):
     assert states(frame) == {"not asked for": 2, "complete": 3}
 
 
+def test_nothing_is_lacking_of_a_stock_that_has_left_with_all_its_history(
+    a_market, execute
+):
+    execute("DELETE FROM candles WHERE stock_code = '000660'")
+    execute(
+        "UPDATE series SET ended = true, covered_from = NULL, settled_through = NULL"
+        " WHERE stock_code = '000660'"
+    )
+    execute("UPDATE stocks SET listed = false WHERE stock_code = '000660'")
+
+    frame = read_candles("targets", "5m", *WEEK, source=a_market)
+
+    assert states(frame) == {"not asked for": 5, "complete": 10}
+
+
+def test_nothing_is_lacking_before_the_brokers_history(a_market, execute):
+    execute("UPDATE series SET history_exhausted = true WHERE timeframe = '5m'")
+
+    frame = read_candles("005930", "5m", "2026-08-26", "2026-09-05", source=a_market)
+
+    assert states(frame) == {"not asked for": 4, "complete": 4}
+
+
 def test_stocks_that_lack_the_same_are_told_as_one(a_market, execute):
     execute("DELETE FROM candles WHERE opened_at = '2026-11-18 10:30+09'")
 
