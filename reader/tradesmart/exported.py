@@ -17,6 +17,7 @@ from shared.sessions import KST, Calendar, midnight
 from tradesmart import frames, layout
 from tradesmart.content import Sealing, day_digest, digest
 from tradesmart.errors import SourceUnavailable
+from tradesmart.frames import INSTANT
 from tradesmart.knowledge import around, assemble, facts_of
 from tradesmart.layout import LATEST, Manifest
 from tradesmart.places import open_place
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tradesmart.places import Place
     from tradesmart.request import Request
 
-INSTANT = pa.timestamp("us", "UTC")
 NO_ABSENCES = pa.schema(
     {"stock_code": pa.string(), "opened_at": INSTANT, "confirmations": pa.int32()}
 )

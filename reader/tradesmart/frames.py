@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INDEX = "opened_at"
 STOCK = "stock_code"
+INSTANT = pa.timestamp("us", "UTC")
 
 
 def schema(names: Sequence[str], zone: str, *, stocks: bool = True) -> pa.Schema:
@@ -26,6 +27,12 @@ def schema(names: Sequence[str], zone: str, *, stocks: bool = True) -> pa.Schema
     fields.append(pa.field(INDEX, pa.timestamp("us", zone), nullable=False))
     fields += [pa.field(name, pa.int64(), name not in PRICES) for name in names]
     return pa.schema(fields)
+
+
+def candle_columns(names: Sequence[str]) -> pa.Schema:
+    """The types of columns of candles, as a source has them."""
+    types = {STOCK: pa.string(), "session": pa.string(), INDEX: INSTANT}
+    return pa.schema({name: types.get(name, pa.int64()) for name in names})
 
 
 def encoded(batch: pa.RecordBatch) -> pa.RecordBatch:

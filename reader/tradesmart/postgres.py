@@ -1,7 +1,7 @@
-"""PostgreSQL by ADBC: rows come as Arrow, by ``COPY``, in one snapshot a call.
+"""PostgreSQL: the views of the schema ``reader``, in one snapshot a call.
 
 A bind parameter would switch ADBC's ``COPY`` off, so values stand in the statements:
-only codes, instants and timeframes that were checked, see ``_literals``.
+only codes, instants and words that are checked where they become literals.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
-import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
 
 from shared.sessions import Calendar
 from shared.stocks import STOCK_CODE
 from tradesmart.errors import SourceUnavailable
+from tradesmart.frames import INSTANT, candle_columns
 from tradesmart.knowledge import around, assemble, facts_of
 from tradesmart.request import OFFICIAL_CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
+    from contextlib import AbstractContextManager
 
     from shared.candles import Timeframe
     from tradesmart.judgement import Known
@@ -32,9 +31,13 @@ if TYPE_CHECKING:
 
 # Of the views in the schema reader.
 CONTRACT = 1
-CONNECT_SECONDS = 10
-# What stands before the reason in a line of libpq or PostgreSQL.
-SAID = re.compile(r"(?:FATAL|ERROR|failed|error): *")
+# Of what pg8000 reads.
+BY_COPY = ("cloudsql://", "postgresql+pg8000://")
+AT_ONCE = 50
+ABSENT = pa.schema(
+    {"stock_code": pa.string(), "opened_at": INSTANT, "confirmations": pa.int32()}
+)
+ALL_ABSENT = ABSENT.insert(0, pa.field("timeframe", pa.string()))
 
 STOCKS = """
     SELECT stock_code, stock_name, market_code, market_name, sector, listed, is_target,
@@ -109,6 +112,19 @@ PERIODS = """
 """
 
 
+class Driver(Protocol):
+    """A connection, in a transaction from its first statement on."""
+
+    def execute(self, statement: str) -> None:
+        """Execute what returns nothing."""
+
+    def table(self, statement: str, schema: pa.Schema | None = None) -> pa.Table:
+        """All rows; many of them come faster if their ``schema`` is known."""
+
+    def batches(self, statement: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Yield the rows in batches with the columns of ``schema``."""
+
+
 @contextmanager
 def open_database(url: str, now: datetime) -> Iterator[Database]:
     """Connect, and see the database as it is at this instant.
@@ -117,34 +133,41 @@ def open_database(url: str, now: datetime) -> Iterator[Database]:
         SourceUnavailable: If it cannot be reached or read by this package.
     """
     place = _place(url)
-    try:
-        connection = adbc.connect(_uri(url))
-    except adbc_driver_manager.Error as error:
-        raise SourceUnavailable(
-            f"no connection to {place}: {_reason(error)}; check that it runs and that "
-            "the URL is right"
-        ) from None
-    try:
-        yield Database(connection, place, now)
-    except adbc_driver_manager.Error as error:
-        raise SourceUnavailable(f"{place} did not answer: {_reason(error)}") from None
-    finally:
-        connection.close()
+    at_once = AT_ONCE if url.startswith(BY_COPY) else None
+    with _connect(url, place) as driver:
+        yield Database(driver, place, now, at_once=at_once)
+
+
+def _connect(url: str, place: str) -> AbstractContextManager[Driver]:
+    """Connect by the driver for a URL; the other one is not loaded."""
+    if url.startswith(BY_COPY):
+        from tradesmart import copy_driver  # noqa: PLC0415
+
+        return copy_driver.connect(url, place)
+    from tradesmart import adbc_driver  # noqa: PLC0415
+
+    return adbc_driver.connect(url, place)
 
 
 class Database:
     """A snapshot of a database, through the views of the schema ``reader``."""
 
-    def __init__(self, connection: adbc.Connection, place: str, now: datetime) -> None:
-        """Begin a transaction; ``place`` is how the database is called in errors."""
+    def __init__(
+        self, driver: Driver, place: str, now: datetime, *, at_once: int | None = None
+    ) -> None:
+        """Begin a transaction; ``place`` is how the database is called in errors.
+
+        Where rows do not arrive one after another, candles that are wanted in their
+        order are fetched of so many stocks ``at_once``.
+        """
         self.read_at = now
         self.damaged: list[str] = []
-        self._connection = connection
+        self._driver = driver
         self._place = place
-        with self._connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            # Compiling the view of days takes two seconds, and running it a third of one.
-            cursor.execute("SET LOCAL jit = off")
+        self._at_once = at_once
+        driver.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        # Compiling the view of days takes two seconds, and running it a third of one.
+        driver.execute("SET LOCAL jit = off")
         self._check_contract()
 
     def stocks(self) -> pa.Table:
@@ -161,7 +184,7 @@ class Database:
 
     def exported(self, name: str) -> pa.Table:
         """One of the tables of an export, in its order."""
-        return self._table(EXPORTED[name])
+        return self._table(EXPORTED[name], ALL_ABSENT if name == "absences" else None)
 
     def periods(self) -> list[tuple[str, str, int, date, date, str]]:
         """Timeframe, period, candles, first and last day and digest of all seals."""
@@ -216,7 +239,7 @@ class Database:
         }
         rows = self._table(SERIES.format(**values)).to_pylist()
         facts = {row["stock_code"]: facts_of(row) for row in rows}
-        absences = self._table(ABSENCES.format(**values))
+        absences = self._table(ABSENCES.format(**values), ABSENT)
         quiet = (
             self._rows(WITHOUT_TRADES.format(**values))
             if request.timeframe.minutes
@@ -234,22 +257,12 @@ class Database:
         in_order: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield candles that open before ``beyond``, with these columns."""
-        conditions = [_among(codes), _period(request.first, beyond)]
-        columns = list(names)
-        view = "reader.daily_candles" if OFFICIAL_CLOSE in names else "reader.candles"
-        if view == "reader.candles":
-            conditions.append(f"timeframe = {_text(request.timeframe.value)}")
-            if request.session != "all" and request.timeframe.minutes:
-                conditions.append(f"session = {_text(request.session)}")
-        elif "session" in columns:
-            columns[columns.index("session")] = "'regular' AS session"
-        statement = f"SELECT {', '.join(columns)} FROM {view} WHERE "  # noqa: S608
-        statement += " AND ".join(conditions)
-        if in_order:
-            statement += " ORDER BY stock_code, opened_at"
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            yield from cursor.fetch_record_batch()
+        size = self._at_once if in_order and self._at_once else max(len(codes), 1)
+        for at in range(0, len(codes), size):
+            statement = _candles(request, codes[at : at + size], beyond, names)
+            if in_order:
+                statement += " ORDER BY stock_code, opened_at"
+            yield from self._driver.batches(statement, candle_columns(names))
 
     def _check_contract(self) -> None:
         found = self._rows("SELECT to_regclass('reader.contract') IS NOT NULL")
@@ -267,14 +280,32 @@ class Database:
                 "the same release"
             )
 
-    def _table(self, statement: str) -> pa.Table:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return cursor.fetch_arrow_table()
+    def _table(self, statement: str, schema: pa.Schema | None = None) -> pa.Table:
+        return self._driver.table(statement, schema)
 
     def _rows(self, statement: str) -> list[tuple]:  # type: ignore[type-arg]
         columns = [column.to_pylist() for column in self._table(statement).columns]
         return list(zip(*columns, strict=True))
+
+
+def _candles(
+    request: Request,
+    codes: Sequence[str],
+    beyond: datetime | None,
+    names: Sequence[str],
+) -> str:
+    """The statement that selects candles, in no order."""
+    conditions = [_among(codes), _period(request.first, beyond)]
+    columns = list(names)
+    view = "reader.daily_candles" if OFFICIAL_CLOSE in names else "reader.candles"
+    if view == "reader.candles":
+        conditions.append(f"timeframe = {_text(request.timeframe.value)}")
+        if request.session != "all" and request.timeframe.minutes:
+            conditions.append(f"session = {_text(request.session)}")
+    elif "session" in columns:
+        columns[columns.index("session")] = "'regular' AS session"
+    statement = f"SELECT {', '.join(columns)} FROM {view} WHERE "  # noqa: S608
+    return statement + " AND ".join(conditions)
 
 
 def _time(minutes: int) -> time:
@@ -311,20 +342,12 @@ def _text(value: str) -> str:
     return f"'{value}'"
 
 
-def _uri(url: str) -> str:
-    parts = urlsplit(url)
-    options = {
-        "connect_timeout": f"{CONNECT_SECONDS}",
-        "application_name": "tradesmart",
-    }
-    query = urlencode(options | dict(parse_qsl(parts.query)))
-    return urlunsplit(parts._replace(scheme="postgresql", query=query))
-
-
 def _place(url: str) -> str:
     """How errors call a database; its account and password are not told."""
     try:
         parts = urlsplit(url)
+        if parts.scheme == "cloudsql":
+            return f"the database {parts.path.lstrip('/')} of {parts.netloc}"
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         message = (
@@ -334,10 +357,3 @@ def _place(url: str) -> str:
         raise SourceUnavailable(message) from None
     host = f"{parts.hostname or 'this machine'}{port}"
     return f"the database {parts.path.lstrip('/')} at {host}"
-
-
-def _reason(error: Exception) -> str:
-    """The reason among the lines that the driver says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if SAID.search(line)), "no reason was given")
-    return SAID.split(told)[-1].rstrip(".")

@@ -35,7 +35,7 @@ REMEDY = (
 )
 # Of this machine; a stack that lives at another instant says how far it is ahead.
 clock = new_clock()
-POSTGRESQL = ("postgresql://", "postgres://", "postgresql+pg8000://")
+POSTGRESQL = ("postgresql://", "postgres://", "postgresql+pg8000://", "cloudsql://")
 
 
 class Snapshot(Protocol):

@@ -64,8 +64,10 @@ def write_table(table: pa.Table, ending: str, to: Path) -> None:
         file.write(table)
         file.close()
         return
+    # What a driver has to say of its types is no part of the content.
+    plain = pa.schema([pa.field(field.name, field.type) for field in table.schema])
     pq.write_table(
-        table,
+        table.cast(plain),
         to,
         compression=layout.PARQUET["compression"],
         compression_level=layout.PARQUET["compression_level"],
