@@ -1,6 +1,6 @@
 """``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
 
-``RUNS=5`` is how often everything is measured; ``PARTS=storing,ledger,running,limited``
+``RUNS=5`` is how often everything is measured; ``PARTS=reading,storing,ledger,running,limited``
 chooses what. ``MARKET=limited`` sends the whole market through the broker's limit, which takes twelve
 minutes.
 """
@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 
 from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import new_clock
-from tests.bench import cold_start, ledger, pipeline, report, slots, upsert
+from tests.bench import cold_start, ledger, pipeline, reading, report, slots, upsert
 from tests.support import servers
 
 DOCS = servers.ROOT / "docs"
+READER = servers.ROOT / ".venv-reader" / "bin" / "python"
 
 
 def main() -> int:
@@ -85,7 +87,27 @@ def measure_limited(found, _):
         found["limited"] = pipeline.whole_market(stack, "1y", stocks)
 
 
+def measure_reading(found, runs):
+    """In the environment of the reader, which has pandas and Arrow."""
+    with servers.postgres(durable=True) as postgres:
+        url = postgres.create("reading")
+        servers.migrate(url)
+        say("seeding a whole market")
+        reading.seed(url)
+        say("reading and exporting candles")
+        done = subprocess.run(
+            [str(READER), "-m", "tests.bench.reading", url, str(runs)],
+            check=True,
+            stdout=subprocess.PIPE,
+            cwd=servers.ROOT,
+            env=os.environ
+            | {"PYTHONPATH": f"{servers.ROOT}:{servers.ROOT / 'reader'}"},
+        )
+        found["reading"] = json.loads(done.stdout)
+
+
 PARTS = {
+    "reading": measure_reading,
     "storing": measure_storing,
     "ledger": measure_ledger,
     "running": measure_running,

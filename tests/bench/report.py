@@ -12,7 +12,7 @@ def page(found):
             part(found)
             for part in (
                 *(head, storing, remembering, starting, asking, running),
-                *(everything, limited),
+                *(everything, limited, reading),
             )
         ).rstrip()
         + "\n"
@@ -108,6 +108,33 @@ def limited(found):
 
 Of the pace of 4 requests/s, **{found["limited"]["utilisation"]:.1%}** were used from the
 first to the last task."""
+
+
+def reading(found):
+    if "reading" not in found:
+        return ""
+    read = found["reading"]
+    export, parts = read["export"], read["iterated"]
+    return f"""## Reading and exporting
+
+`read_candles` of {read["rows"]:,} 5-minute candles, sorted, judged and as a frame:
+**{read["to_read_sql"]} ×** `pandas.read_sql` with the pipeline's driver,
+**{read["to_raw_copy"]} ×** a raw binary `COPY` by psql whose output is thrown away.
+One stock-year of 5-minute candles, with the connection: **{read["stock_year_ms"]} ms**.
+
+| way | seconds |
+|---|---|
+| `COPY`, thrown away | {read["raw_copy_s"]} |
+| `read_arrow` | {read["read_arrow_s"]} |
+| `read_candles` | {read["read_candles_s"]} |
+| `read_candles` by binary `COPY` over pg8000 | {read["binary_copy_s"]} |
+| `pandas.read_sql` over pg8000 | {read["read_sql_s"]} |
+
+`iter_candles` of the whole market, {parts["rows"]:,} candles: {parts["seconds"]} s,
+{parts["memory_mib"]} MiB at most. Its export to Parquet, every seal recomputed:
+{export["seconds"]} s, {export["memory_mib"]} MiB, {export["bytes_per_candle"]} bytes a candle
+(of made-up prices). Once more without a change: {export["again_s"]} s and
+{export["again_written"]} files. `verify`: {export["verify_s"]} s."""
 
 
 def _market(run):

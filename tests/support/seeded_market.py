@@ -25,18 +25,20 @@ STOCKS = text("""
     FROM unnest(cast(:codes AS text[]), cast(:names AS text[])) AS t (code, name)
     ON CONFLICT DO NOTHING
 """)
-# Prices follow a wave of their own for each stock; nothing of them is random.
+# Prices follow a wave of their own for each stock; the noise on it is a hash.
 CANDLES = text("""
     INSERT INTO candles (stock_code, timeframe, opened_at, open, high, low, close,
                          volume, turnover, session)
     SELECT code, :timeframe, to_timestamp(slot),
-           base, base + 30, base - 20 - mod(place, 5), base + mod(place, 11),
-           1000 + mod(place * 37, 9000), cast(:turnover AS bigint), part
+           base + 10 * mod(noise, 40), base + 400 + 10 * mod(noise / 64, 20),
+           base - 10 * mod(noise / 4096, 20), base + 10 * mod(noise / 512, 40),
+           1 + mod(noise, 100003), cast(:turnover AS bigint), part
     FROM unnest(cast(:codes AS text[])) WITH ORDINALITY AS c (code, number)
     CROSS JOIN unnest(cast(:slots AS bigint[]), cast(:parts AS text[]))
                WITH ORDINALITY AS s (slot, part, place)
     CROSS JOIN LATERAL (
-        SELECT 10000 + number * 100 + mod(place, 400) * 5 AS base
+        SELECT 10000 + number * 100 + mod(place, 400) * 50 AS base,
+               abs(hashint8(cast(code AS bigint) * 1000003 + place)::bigint) AS noise
     ) AS price
 """)
 SERIES = text("""
