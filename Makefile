@@ -12,7 +12,7 @@ READER := .venv-reader
 READER_LOCAL := $(READER)/.ready-export
 READER_READY := $(READER)/.ready
 
-export ONCE RATE NOW DATA PUBSUB RUNS PARTS MARKET PYTHON
+export ONCE RATE NOW DATA PUBSUB PUSH RUNS PARTS MARKET PYTHON
 # The same encoding everywhere, whatever the locale.
 export PYTHONUTF8 := 1
 
@@ -88,8 +88,12 @@ chaos: $(READY) ## Random histories of trouble before a judge, then rounds of ki
 	$(BIN)/python -m tests.chaos.processes $(or $(ROUNDS),200) $(or $(SEED),0)
 
 .PHONY: bench
-bench: $(READY) $(READER_READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=reading,storing,ledger,running,limited MARKET=limited)
+bench: $(READY) $(READER_READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=reading,storing,ledger,running,limited,lanes MARKET=limited)
 	$(BIN)/python -m tests.bench
+
+.PHONY: scale
+scale: $(READY) ## Simulate 100,000 series on 1, 4 and 16 app keys, and write docs/scale.md
+	$(BIN)/python -m tests.bench.scale
 
 .PHONY: lint
 lint: $(READY) ## Style, types and which way the arrows point

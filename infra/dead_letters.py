@@ -18,7 +18,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from infra import topology
 from infra.local.announcement import NotRunning, running
 from infra.local.deadline import deadline
-from shared.errors import PublishFailed
+from shared.errors import MalformedMessage, PublishFailed
+from shared.lanes import collect_topic
+from shared.messages import CollectRequest
 from shared.plain_text import shortened
 from shared.pubsub.dead_letters import DeadLetter
 from shared.pubsub.publisher import Publisher
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SUBSCRIPTION = "dead-letters"
+# The one topic that all collect requests once had.
+BEFORE_LANES = "collect"
 AT_ONCE = 1000
 # Long enough to look at all of them, and to publish them again.
 HELD_SECONDS = 600
@@ -73,10 +77,11 @@ class DeadLetters:
         Raises:
             PublishFailed: If the topic is not known, or did not take it.
         """
-        if letter.topic is None:
+        topic = _topic(letter)
+        if topic is None:
             message = "the topic it came from is unknown"
             raise PublishFailed(message)
-        self._publisher.publish(letter.topic, [letter.data], letter.own_attributes)
+        self._publisher.publish(topic, [letter.data], letter.own_attributes)
         self.discard([letter])
 
     def discard(self, letters: Sequence[DeadLetter]) -> None:
@@ -114,6 +119,20 @@ def _subscriber() -> pubsub_v1.SubscriberClient:
     return pubsub_v1.SubscriberClient(
         transport=SubscriberGrpcTransport(channel=channel)
     )
+
+
+def _topic(letter: DeadLetter) -> str | None:
+    """Where a letter was; a collect request of before there were lanes has one now.
+
+    Letters that Pub/Sub wrote then name a subscription that no longer exists.
+    """
+    if letter.topic not in {None, BEFORE_LANES}:
+        return letter.topic
+    try:
+        request = CollectRequest.from_bytes(letter.data)
+    except MalformedMessage:
+        return None
+    return collect_topic(request.lane, request.timeframe)
 
 
 def _chunks(letters: Sequence[DeadLetter]) -> Iterable[list[str]]:

@@ -2,7 +2,7 @@
 
 Live work and history have topics, places and instances of their own, and so has each
 of the broker's three calls, because each has a rate limit of its own. See
-docs/decisions/0019.
+docs/decisions/0020.
 """
 
 from __future__ import annotations

@@ -43,10 +43,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What has been read of a series: from which day on, and through which for good."""
+    """What has been read of a series: from which day on, and through which finally.
 
-    covered_from: date
-    settled_through: date | None
+    ``covered_from`` is None for one that was never loaded. ``ended`` says that the
+    broker has nothing of it any more.
+    """
+
+    covered_from: date | None = None
+    settled_through: date | None = None
+    ended: bool = False
 
 
 @dataclass(slots=True, kw_only=True)

@@ -182,6 +182,21 @@ class PubSubSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorSettings:
+    """How many tasks an instance works on; the others that it was given wait."""
+
+    most_active: int
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``MOST_ACTIVE``; without it, all of ``THREADS``."""
+        read = _Reader(environ)
+        most = read.number("MOST_ACTIVE", read.number("THREADS", 1))
+        read.check()
+        return cls(most_active=max(1, int(most)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseDeadlines:
     """How many seconds everything at the database may take; None is no limit.
 

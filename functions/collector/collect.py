@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The broker's cursors do not last, and a forming candle goes stale.
 CHAIN_LIFE = timedelta(minutes=10)
 # A message is returned after this time, while one more request still fits in.
-BUDGET = timedelta(minutes=6)
+BUDGET = timedelta(minutes=3)
 
 
 class TaskLedger(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from functions.collector.collect import CollectResult, collect
+from functions.collector.gate import Gate
 from shared.clock import Clock, new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
@@ -26,6 +27,7 @@ from shared.pubsub.handling import TokenRequester, acknowledging
 from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
+    CollectorSettings,
     DatabaseSettings,
     LogSettings,
     PubSubSettings,
@@ -42,6 +44,8 @@ WAIT_POLICIES = {
     Lane.LIVE: WaitPolicy(max_wait=60),
     Lane.HISTORY: WaitPolicy(max_wait=60, gives_way=True),
 }
+# As long as a message may wait for others of its instance.
+GATE_SECONDS = 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Collector:
     dead_letters: DeadLetterPublisher
     token_requester: TokenRequester
     topics: PubSubSettings
+    gate: Gate
     clock: Clock
 
     def publish(self, run: FollowUp) -> None:
@@ -85,6 +90,7 @@ def wire() -> Collector:
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         token_requester=TokenRequester(publisher, topics.token_topic),
         topics=topics,
+        gate=Gate(CollectorSettings.from_env().most_active, GATE_SECONDS),
         clock=clock,
     )
     freeze_gc()
@@ -98,13 +104,14 @@ def collect_candles(event: CloudEvent) -> None:
     delivery = Delivery.of(event)
     with acknowledging(delivery, collector.dead_letters, collector.token_requester):
         request = CollectRequest.from_bytes(delivery.data)
-        result = collect(
-            request,
-            collector.sources[request.lane],
-            collector.tasks,
-            collector.store,
-            collector.clock,
-        )
+        with collector.gate.passed():
+            result = collect(
+                request,
+                collector.sources[request.lane],
+                collector.tasks,
+                collector.store,
+                collector.clock,
+            )
         if result.first_without_trades:
             log_event(
                 Event.NO_TRADES,

@@ -58,7 +58,7 @@ class RunLedger(Protocol):
     def coverage(
         self, stock_codes: Sequence[str], timeframes: Sequence[Timeframe]
     ) -> dict[tuple[str, Timeframe], Coverage]:
-        """What has been read of these series; those never loaded are left out."""
+        """What has been read of those of these series that are known."""
 
     def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
         """How many series of targets are not settled as far as they should be."""

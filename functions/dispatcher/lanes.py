@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.coverage import requests_needed
 from shared.lanes import Lane, lane_of
+from shared.series import Coverage
 from shared.sessions import DAY
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from shared.candles import Timeframe
     from shared.messages import CollectRequest
-    from shared.series import Coverage
     from shared.sessions import Calendar
 
     Reader = Callable[
@@ -46,18 +46,27 @@ def in_lanes(
     pages = _Pages(calendar, today)
 
     def lane(request: CollectRequest) -> Lane:
-        series = known.get((request.stock_code, request.timeframe))
-        if series is None:
+        if lane_of(request.mode) is Lane.HISTORY:
             return Lane.HISTORY
+        series = known.get((request.stock_code, request.timeframe), Coverage())
+        if series.ended and not request.force:
+            # There is nothing to read.
+            return Lane.LIVE
         first = _first_day_read(request, series)
-        is_short = pages.since(request.timeframe, first) <= MOST_LIVE_PAGES
-        return Lane.LIVE if is_short else Lane.HISTORY
+        if first is None or pages.since(request.timeframe, first) > MOST_LIVE_PAGES:
+            return Lane.HISTORY
+        return Lane.LIVE
 
     return [replace(request, lane=lane(request)) for request in requests]
 
 
-def _first_day_read(request: CollectRequest, series: Coverage) -> date:
-    """The oldest day that the plan of the collector will read, roughly."""
+def _first_day_read(request: CollectRequest, series: Coverage) -> date | None:
+    """The oldest day that the plan of the collector will read, roughly.
+
+    None for a first load.
+    """
+    if series.covered_from is None:
+        return None
     if request.force:
         return request.start or series.covered_from
     if request.start and request.start < series.covered_from:

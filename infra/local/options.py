@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from infra.local.broker.server import APP_KEY, SECRET_KEY
+from infra.local.pubsub.push_request import CLOUD, STEADY
 from infra.local.pubsub_server import CHOICES
 from shared.errors import ConfigError
 from shared.sessions import KST
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODES = ("real", "mock")
+PUSHES = (CLOUD, STEADY)
 KEYS = ("KIWOOM_APP_KEY", "KIWOOM_SECRET_KEY", "KIWOOM_MODE", "KIWOOM_BASE_URL")
 SWITCHES = {"": True, "on": True, "off": False}
 
@@ -31,6 +33,7 @@ class Options:
     """How a local stack runs; the defaults need no account.
 
     ``pubsub`` None means the best Pub/Sub that can run here; see ``pubsub_server``.
+    ``push`` is how the embedded one pushes; see ``push_request``.
     ``base_url`` None means the simulated broker, ``database_url`` and ``pubsub_host``
     None mean servers of our own. ``moment`` is the market instant to live at.
     """
@@ -46,6 +49,7 @@ class Options:
     database_url: str | None = field(default=None, repr=False)
     pubsub_host: str | None = None
     pubsub: str | None = None
+    push: str = CLOUD
     data: Path | None = None
 
     @classmethod
@@ -74,6 +78,10 @@ class Options:
         if pubsub not in {None, *CHOICES}:
             message = f"PUBSUB must be {' or '.join(CHOICES)}, not {pubsub!r}"
             raise ConfigError(message)
+        push = text("PUSH") or CLOUD
+        if push not in PUSHES:
+            message = f"PUSH must be {' or '.join(PUSHES)}, not {push!r}"
+            raise ConfigError(message)
         moment = _moment(text("NOW"))
         keys = _keys(text("KIWOOM_APP_KEY"), text("KIWOOM_SECRET_KEY"))
         base_url = text("KIWOOM_BASE_URL")
@@ -99,6 +107,7 @@ class Options:
             database_url=text("DATABASE_URL"),
             pubsub_host=text("PUBSUB_EMULATOR_HOST"),
             pubsub=pubsub,
+            push=push,
             data=Path(data).resolve() if data else None,
         )
 

@@ -262,6 +262,7 @@ class Stack:
                 PROJECT,
                 self.ports,
                 pushes=None if self._is_embedded else topics.EMULATOR_PUSHES,
+                push=self.options.push,
             )
         except GoogleAPIError as error:
             message = f"Pub/Sub at {self.pubsub_host} refuses: {error}"

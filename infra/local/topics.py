@@ -9,7 +9,7 @@ from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
 from google.protobuf.duration_pb2 import Duration  # type: ignore[import-untyped]
 
-from infra.local.pubsub.push_request import WINDOW_LABEL
+from infra.local.pubsub.push_request import CLOUD, PLACES_LABEL, PUSH_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +26,14 @@ def create(
     ports: Mapping[str, int],
     *,
     pushes: int | None = None,
+    push: str = CLOUD,
 ) -> list[str]:
     """Create everything; return the subscriptions that a relay has to deliver.
 
     ``ports`` tells where each function listens, ``pushes`` how many messages of a
     subscription the server pushes at a time, None if any number. A subscription of a
-    function that serves more at a time has no push endpoint here.
+    function that serves more at a time has no push endpoint here. ``push`` is how the
+    embedded Pub/Sub pushes; see ``push_request``.
     """
     publisher = pubsub_v1.PublisherClient()
     for topic in topology.topics:
@@ -47,7 +49,9 @@ def create(
                 relayed.append(wanted.name)
             else:
                 endpoint = push_endpoint(ports[function.name], project, wanted.topic)
-                request |= _push(wanted, endpoint, function.concurrency)
+                # One instance of each function runs here.
+                labels = {PLACES_LABEL: str(function.concurrency), PUSH_LABEL: push}
+                request |= _push(wanted, endpoint, labels)
             _replace(subscriber, request)
         for pull in topology.dead_letter_subscriptions.values():
             request = {
@@ -90,7 +94,7 @@ def _subscription(project: str, wanted: PushSubscription) -> dict[str, object]:
 
 
 def _push(
-    wanted: PushSubscription, endpoint: str, concurrency: int
+    wanted: PushSubscription, endpoint: str, labels: dict[str, str]
 ) -> dict[str, object]:
     """What a subscription has on top when no relay delivers it.
 
@@ -99,7 +103,7 @@ def _push(
     """
     return {
         "push_config": {"push_endpoint": endpoint},
-        "labels": {WINDOW_LABEL: str(concurrency)},
+        "labels": labels,
         "retry_policy": {
             "minimum_backoff": Duration(seconds=wanted.minimum_backoff_seconds),
             "maximum_backoff": Duration(seconds=wanted.maximum_backoff_seconds),

@@ -20,14 +20,14 @@ resource "terraform_data" "preconditions" {
     }
 
     precondition {
-      # A waiting message occupies one of the concurrent messages; with more of them than
-      # slots in a minute the last one would wait longer than live work may.
+      # With more tasks that ask for a slot than there are slots in a minute, the last one
+      # would wait longer than it may.
       condition = alltrue([
         for name, function in local.functions :
-        function.max_instances * function.concurrency <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
+        function.max_instances * try(tonumber(function.environment.MOST_ACTIVE), function.concurrency) <= 60 * (var.kiwoom_mode == "real" ? 4 : 0.9)
         if local.source_of[name] == "collector"
       ])
-      error_message = "A collector serves more messages at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower its max_instances or concurrency in pipeline.yaml."
+      error_message = "A collector works on more tasks at a time than the broker answers requests in a minute (4/s real, 0.9/s mock): lower its max_instances, concurrency or MOST_ACTIVE in pipeline.yaml."
     }
 
     precondition {

@@ -75,11 +75,11 @@ STALE_SERIES = text("""
     GROUP BY timeframe ORDER BY timeframe
 """)
 COVERAGE = text("""
-    SELECT stock_code, timeframe, covered_from, settled_through
+    SELECT stock_code, timeframe, covered_from, settled_through, ended
     FROM series
     JOIN unnest(cast(:stock_codes AS text[])) AS wanted (stock_code)
          USING (stock_code)
-    WHERE timeframe = ANY(:timeframes) AND covered_from IS NOT NULL
+    WHERE timeframe = ANY(:timeframes)
 """)
 UNSETTLED = text("""
     SELECT EXISTS (
@@ -138,7 +138,7 @@ class RunLedger:
     def coverage(
         self, stock_codes: Sequence[str], timeframes: Sequence[Timeframe]
     ) -> dict[tuple[str, Timeframe], Coverage]:
-        """What has been read of these series; those never loaded are left out."""
+        """What has been read of those of these series that are known."""
         values = {
             "stock_codes": list(stock_codes),
             "timeframes": [timeframe.value for timeframe in timeframes],
@@ -147,7 +147,7 @@ class RunLedger:
             rows = connection.execute(COVERAGE, values).all()
         return {
             (row.stock_code, Timeframe(row.timeframe)): Coverage(
-                row.covered_from, row.settled_through
+                row.covered_from, row.settled_through, row.ended
             )
             for row in rows
         }

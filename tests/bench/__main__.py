@@ -1,8 +1,8 @@
 """``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
 
-``RUNS=5`` is how often everything is measured; ``PARTS=reading,storing,ledger,running,limited``
-chooses what. ``MARKET=limited`` sends the whole market through the broker's limit, which takes twelve
-minutes.
+``RUNS=5`` is how often everything is measured; ``PARTS`` chooses what, from reading,
+storing, ledger, running, limited, lanes. ``MARKET=limited`` sends the whole market through the
+broker's limit, which takes twelve minutes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,22 @@ from datetime import UTC, datetime
 from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import new_clock
-from tests.bench import cold_start, ledger, pipeline, reading, report, slots, upsert
+from tests.bench import (
+    cold_start,
+    lanes,
+    ledger,
+    pipeline,
+    reading,
+    report,
+    slots,
+    upsert,
+)
 from tests.support import servers
 
 DOCS = servers.ROOT / "docs"
 READER = servers.ROOT / ".venv-reader" / "bin" / "python"
+# Ticks of every timeframe find something new.
+IN_SESSION = "2026-11-20T10:30"
 
 
 def main() -> int:
@@ -106,12 +117,28 @@ def measure_reading(found, runs):
         found["reading"] = json.loads(done.stdout)
 
 
+def measure_lanes(found, runs):
+    """Ticks beside history, and beside a tick of as many stocks as are wanted."""
+    whole = os.environ.get("MARKET") == "limited"
+    market = pipeline.market_stocks()[: None if whole else 400]
+    with a_stack(NOW=IN_SESSION) as stack:
+        say("the first load of the targets, at the limit")
+        found["lanes"] = {"first_load": lanes.first_load(stack)}
+        say("ticks beside backfills of the whole market")
+        pipeline.load_master(stack)
+        found["lanes"]["backfill"] = lanes.ticks_beside_a_backfill(stack, 4 * runs)
+    with a_stack(NOW=IN_SESSION) as stack:
+        say("ticks beside a tick of many stocks")
+        found["lanes"]["great_tick"] = lanes.ticks_beside_a_great_tick(stack, market)
+
+
 PARTS = {
     "reading": measure_reading,
     "storing": measure_storing,
     "ledger": measure_ledger,
     "running": measure_running,
     "limited": measure_limited,
+    "lanes": measure_lanes,
 }
 
 

@@ -121,11 +121,7 @@ def whole_market(stack, period, stocks=None):
         "requests_per_second": round(rate, 3),
         "utilisation": round(rate / REQUESTS_PER_SECOND[stack.options.mode], 3),
         "most_connections": watch.connections,
-        "pool_budget": sum(
-            function.concurrency
-            for function in stack.topology.functions.values()
-            if function.database
-        ),
+        "pool_budget": stack.topology.most_connections // 2,
         "memory_mib": watch.memory(),
         "refused_with_429": refused(stack),
     }

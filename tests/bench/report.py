@@ -12,7 +12,7 @@ def page(found):
             part(found)
             for part in (
                 *(head, storing, remembering, starting, asking, running),
-                *(everything, limited, reading),
+                *(everything, limited, lanes, reading),
             )
         ).rstrip()
         + "\n"
@@ -135,6 +135,48 @@ One stock-year of 5-minute candles, with the connection: **{read["stock_year_ms"
 {export["seconds"]} s, {export["memory_mib"]} MiB, {export["bytes_per_candle"]} bytes a candle
 (of made-up prices). Once more without a change: {export["again_s"]} s and
 {export["again_written"]} files. `verify`: {export["verify_s"]} s."""
+
+
+def lanes(found):
+    if "lanes" not in found:
+        return ""
+    lanes = found["lanes"]
+    load, backfill, great = (
+        lanes[part] for part in ("first_load", "backfill", "great_tick")
+    )
+    kept = ", ".join(
+        f"{call} {share:.1%}" for call, share in backfill["backfill_keeps"].items()
+    )
+    return f"""## Live work beside history, at the broker's limit
+
+Pushes as in the cloud: slow start, back-off, places that may be taken. A bound is the
+requests of the busiest call at {load["pace"]} a second.
+
+The first load of the targets in all timeframes: {load["seconds"]} s,
+**{load["to_bound"]} ×** its bound.
+
+Ticks of the targets in three calls at once, beside backfills of the whole market in the
+same calls. The ticks may take 1.25 times their bound and 5 s. Of what they leave of
+the limit, the backfills have **{kept}**. Refused with 429: {backfill["refused_with_429"]}.
+
+{_ticks(backfill["ticks"])}
+
+A daily tick of {great["stocks"]:,} stocks takes {great["great_tick_to_bound"]} × its
+bound. Ticks of the targets meanwhile:
+
+{_ticks(great["ticks"])}"""
+
+
+def _ticks(ticks):
+    rows = "\n".join(
+        f"| {frame} | {tick['ticks']} | {tick['requests']} | {tick['bound_seconds']} "
+        f"| {tick['allowed_seconds']} | **{tick['p95_seconds']}** "
+        f"| {tick['most_seconds']} |"
+        for frame, tick in ticks.items()
+    )
+    return f"""| tick | how many | requests | bound, s | allowed, s | p95, s | most, s |
+|---|---|---|---|---|---|---|
+{rows}"""
 
 
 def _market(run):

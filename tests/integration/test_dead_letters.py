@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from shared.errors import MalformedMessage, UnknownStock
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery
 from shared.pubsub.publisher import Publisher
+from tests.support.builders import a_request
 
 TOPOLOGY = load()
 
@@ -119,6 +121,20 @@ def test_a_letter_of_pubsubs_own_is_known_by_its_subscription(desk):
     assert desk.run("replay") == 0
 
     assert desk.seen("triggers") == [(b'{"timeframe":"5m"}', {"origin": "me"})]
+
+
+def test_a_request_of_before_there_were_lanes_is_replayed_to_its_lane(desk):
+    desk.run("drop")
+    old = json.loads(a_request("1d").to_bytes())
+    del old["lane"]
+    data = json.dumps(old).encode()
+    gone = {"CloudPubSubDeadLetterSourceSubscription": "collector"}
+    desk.dies("collect", data, UnknownStock("1902"))
+    desk.publisher.publish("dead-letters", [data], gone)
+
+    assert desk.run("replay") == 0
+
+    assert [body for body, _ in desk.seen("collect-live-days")] == [data, data]
 
 
 def test_a_letter_from_nowhere_is_not_lost(desk, capsys):

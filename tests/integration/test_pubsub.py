@@ -9,7 +9,7 @@ import pytest
 from google.cloud import pubsub_v1
 
 from infra.local import topics
-from infra.local.pubsub.push_request import WINDOW_LABEL
+from infra.local.pubsub.push_request import CLOUD, PLACES_LABEL, PUSH_LABEL
 from infra.local.relay import Relay
 from infra.topology import load
 from shared.errors import MalformedMessage, PublishFailed
@@ -95,7 +95,10 @@ def test_pubsub_gets_exactly_what_the_topology_says(project, subscriber):
         endpoint = f"http://127.0.0.1:4711/projects/{project}/topics/{wanted.topic}"
         assert subscription.push_config.push_endpoint == endpoint
         concurrency = TOPOLOGY.functions[wanted.function].concurrency
-        assert subscription.labels == {WINDOW_LABEL: str(concurrency)}
+        assert subscription.labels == {
+            PLACES_LABEL: str(concurrency),
+            PUSH_LABEL: CLOUD,
+        }
         retries = subscription.retry_policy
         assert retries.minimum_backoff.seconds == wanted.minimum_backoff_seconds
         assert retries.maximum_backoff.seconds == wanted.maximum_backoff_seconds

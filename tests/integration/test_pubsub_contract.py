@@ -34,7 +34,8 @@ from grpc import RpcError
 
 from infra.local import emulator, pubsub_server
 from infra.local.pubsub.limits import REQUEST_BYTES
-from infra.local.pubsub.push_request import WINDOW_LABEL
+from infra.local.pubsub.push_request import CLOUD, PLACES_LABEL, PUSH_LABEL
+from infra.local.pubsub.push_window import FIRST_WINDOW
 from tests.support.servers import push_receiver
 
 SECONDS = 20
@@ -640,7 +641,7 @@ def test_a_deleted_subscription_pushes_no_more(pubsub, receiver):
 
 
 @embedded_only("the emulator pushes two messages at a time")
-@pytest.mark.parametrize(("labels", "most"), [({}, 40), ({WINDOW_LABEL: "16"}, 16)])
+@pytest.mark.parametrize(("labels", "most"), [({}, 40), ({PLACES_LABEL: "16"}, 16)])
 def test_as_many_are_pushed_at_a_time_as_the_window_holds(
     pubsub, receiver, labels, most
 ):
@@ -656,6 +657,51 @@ def test_as_many_are_pushed_at_a_time_as_the_window_holds(
     receiver.hold.clear()
     for _ in range(40 - most):
         receiver.pushes.get(timeout=SECONDS)
+
+
+CLOUDY = {PUSH_LABEL: CLOUD}
+
+
+@embedded_only("the emulator pushes two messages at a time")
+def test_pushing_as_the_cloud_does_begins_small_and_grows_with_the_answers(
+    pubsub, receiver
+):
+    receiver.hold.set()
+    pubsub.with_subscription(**pushed(receiver, pubsub, labels=CLOUDY))
+    pubsub.publish(*[b"x"] * 40)
+
+    for _ in range(FIRST_WINDOW):
+        receiver.pushes.get(timeout=SECONDS)
+    time.sleep(0.3)
+    assert receiver.pushes.empty()
+    receiver.hold.clear()
+
+    for _ in range(40 - FIRST_WINDOW):
+        receiver.pushes.get(timeout=SECONDS)
+
+
+@embedded_only("the emulator backs off message by message")
+def test_a_subscription_that_answers_busy_backs_off_and_no_other_does(pubsub, receiver):
+    """History that is busy all the time, and live work beside it."""
+    with push_receiver() as busy:
+        for _ in range(1_000):
+            busy.answers.put(429)
+        pubsub.with_subscription(
+            "busy", topic="history", **pushed(busy, pubsub, labels=CLOUDY)
+        )
+        pubsub.with_subscription(**pushed(receiver, pubsub, labels=CLOUDY))
+        pubsub.publish(*[b"x"] * 200, topic="history")
+        time.sleep(3)
+        refused = busy.pushes.qsize()
+
+        began = time.monotonic()
+        pubsub.publish(*[b"x"] * 30)
+        for _ in range(30):
+            receiver.pushes.get(timeout=SECONDS)
+
+    assert time.monotonic() - began < 1
+    # In three seconds of doubled pauses; without them all would have come.
+    assert FIRST_WINDOW <= refused < 30
 
 
 @embedded_only("the emulator tells no deliveryAttempt")

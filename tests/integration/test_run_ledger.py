@@ -57,22 +57,28 @@ def test_a_run_is_written_with_its_tasks(ledger, query):
     assert query("SELECT state, tasks, done FROM run_states") == [("running", 2, 0)]
 
 
-def test_a_series_is_covered_once_it_has_been_loaded(ledger, engine):
+def test_what_is_known_of_series_is_read_for_many_at_once(ledger, engine):
     insert = text(
-        "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
-        " VALUES ('005930', '1d', '2025-01-02', '2026-11-19'),"
-        " ('000660', '1d', '2025-01-02', NULL), ('035720', '1d', NULL, NULL),"
-        " ('005930', '1w', '2025-01-02', NULL)"
+        "INSERT INTO series"
+        " (stock_code, timeframe, covered_from, settled_through, ended)"
+        " VALUES ('005930', '1d', '2025-01-02', '2026-11-19', false),"
+        " ('000660', '1d', '2025-01-02', NULL, false),"
+        " ('091990', '1d', NULL, NULL, true),"
+        " ('005930', '1w', '2025-01-02', NULL, false),"
+        " ('005380', '1d', '2025-01-02', NULL, false)"
     )
     with transaction(engine) as connection:
         connection.execute(insert)
 
-    covered = ledger.coverage(["005930", "000660", "035720"], [Timeframe.DAY_1])
+    covered = ledger.coverage(
+        ["005930", "000660", "035720", "091990"], [Timeframe.DAY_1]
+    )
 
     since = date(2025, 1, 2)
     assert covered == {
         ("005930", Timeframe.DAY_1): Coverage(since, date(2026, 11, 19)),
         ("000660", Timeframe.DAY_1): Coverage(since, None),
+        ("091990", Timeframe.DAY_1): Coverage(ended=True),
     }
 
 

@@ -439,11 +439,11 @@ def test_a_plan_that_cannot_work_says_why(built, change, sentence):
     ("old", "new", "sentence"),
     [
         ("timeout_seconds: 540", "timeout_seconds: 600", "must time out before"),
-        ("concurrency: 32", "concurrency: 300", "than the broker answers requests"),
+        ('MOST_ACTIVE: "32"', 'MOST_ACTIVE: "300"', "than the broker answers requests"),
         ("time_zone: Asia/Seoul", "time_zone: UTC", "must be Asia/Seoul"),
         (
             "database_pool: 1\n  collector_history_weeks",
-            "database_pool: 9\n  collector_history_weeks",
+            "database_pool: 97\n  collector_history_weeks",
             "must not exceed concurrency",
         ),
     ],

@@ -10,9 +10,13 @@ if TYPE_CHECKING:
 
 # The statuses that acknowledge a message.
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
-# A label of a subscription: how many messages are posted at a time. The service finds
-# out by itself; the embedded Pub/Sub is told, and Google's emulator ignores it.
-WINDOW_LABEL = "push-window"
+# Labels of a subscription, for the embedded Pub/Sub; Google's emulator ignores them.
+# How many messages its endpoint serves at a time, which the service is not told.
+PLACES_LABEL = "push-places"
+# How messages are pushed: "steady" fills the places, "cloud" does as the service and
+# Cloud Run do.
+PUSH_LABEL = "push"
+STEADY, CLOUD = "steady", "cloud"
 
 
 def push_body(subscription: str, message: Message, attempt: int) -> dict[str, object]:

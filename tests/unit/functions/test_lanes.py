@@ -14,15 +14,23 @@ TODAY = day("2026-11-20")
 STOCK = "005930"
 
 
-def lane(timeframe="5m", *, covered=None, settled=None, mode=Mode.INCREMENTAL, **more):
+def lane(
+    timeframe="5m",
+    *,
+    covered=None,
+    settled=None,
+    ended=False,
+    mode=Mode.INCREMENTAL,
+    **more,
+):
     """The lane of one request, for a series that is covered and settled so far."""
     timeframe = Timeframe(timeframe)
     more = {name: day(v) if name == "start" else v for name, v in more.items()}
     request = CollectRequest(
         run_id="r", stock_code=STOCK, timeframe=timeframe, mode=mode, **more
     )
-    series = Coverage(day(covered), settled and day(settled)) if covered else None
-    known = {(STOCK, timeframe): series} if series else {}
+    series = Coverage(covered and day(covered), settled and day(settled), ended)
+    known = {(STOCK, timeframe): series} if series != Coverage() else {}
     (found,) = in_lanes([request], lambda *_: known, CALENDAR, TODAY)
     return found.lane
 
@@ -35,6 +43,12 @@ def test_a_tick_of_a_series_that_is_up_to_date_is_live(timeframe):
 @pytest.mark.parametrize("timeframe", ["5m", "30m", "60m", "1d", "1w"])
 def test_a_series_that_was_never_loaded_is_history(timeframe):
     assert lane(timeframe) is Lane.HISTORY
+
+
+def test_a_series_of_which_the_broker_has_nothing_is_live_for_it_is_not_read():
+    """Behind a backfill, a delisted target would keep every tick unfinished."""
+    assert lane("1d", ended=True) is Lane.LIVE
+    assert lane("1d", ended=True, force=True) is Lane.HISTORY
 
 
 @pytest.mark.parametrize("mode", [mode for mode in Mode if mode != Mode.INCREMENTAL])

@@ -107,6 +107,7 @@ def test_a_file_that_cannot_be_decoded_is_named(tmp_path):
         ({"KIWOOM_MODE": "paper"}, "KIWOOM_MODE must be real or mock"),
         ({"RATE": "slow"}, "RATE must be on or off"),
         ({"PUBSUB": "real"}, "PUBSUB must be embedded or emulator"),
+        ({"PUSH": "fast"}, "PUSH must be cloud or steady"),
         ({"NOW": "10:30"}, "NOW must be a time in Seoul such as 2026-11-20T10:30"),
         ({"KIWOOM_APP_KEY": "key"}, "KIWOOM_SECRET_KEY is missing"),
         ({"KIWOOM_SECRET_KEY": "s"}, "KIWOOM_APP_KEY is missing"),

@@ -8,13 +8,13 @@ import pytest
 from cronsim import CronSim
 
 from functions.collector.collect import BUDGET
-from functions.collector.main import WAIT_POLICIES
+from functions.collector.main import GATE_SECONDS, WAIT_POLICIES
 from functions.reference_sync.reference_data import target_stocks
 from infra.package import imported_by
 from infra.topology import PIPELINE, RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
-from shared.lanes import COLLECT_TOPICS, Lane, collect_topic
+from shared.lanes import COLLECT_TOPICS, Lane, call_of, collect_topic
 from shared.messages import ReferenceRequest, TokenRequest, Trigger
 from shared.settings import PubSubSettings, SecretSettings
 from tests.support.builders import kst
@@ -95,11 +95,11 @@ def test_a_function_ends_before_its_message_is_delivered_again():
 
 
 def test_a_collector_gives_its_message_back_before_it_is_cut_off():
-    """After the last look at its watch: one wait, one request, and the storing."""
+    """It waits to begin; after its last look at its watch it waits, asks and stores."""
     rest = LONGEST_WAIT + CONNECT_SECONDS + READ_SECONDS + STORE_SECONDS
 
     for collector in COLLECTORS:
-        assert BUDGET.total_seconds() + rest < collector.timeout_seconds
+        assert GATE_SECONDS + BUDGET.total_seconds() + rest < collector.timeout_seconds
 
 
 def test_every_lane_and_call_has_a_topic_a_queue_and_places_of_its_own():
@@ -118,7 +118,23 @@ def test_every_target_of_a_tick_finds_a_live_place():
     for subscription in TOPOLOGY.subscriptions.values():
         if subscription.topic in live:
             function = TOPOLOGY.functions[subscription.function]
-            assert function.concurrency * function.max_instances >= targets
+            active = int(function.environment["MOST_ACTIVE"])
+            assert active * function.max_instances >= targets
+
+
+def test_a_first_load_of_the_targets_finds_a_place_for_each_task():
+    """A task that is turned away comes back when the others are done, or later."""
+    for timeframe in Timeframe:
+        tasks = len(target_stocks()) * sum(
+            call_of(other) is call_of(timeframe) for other in Timeframe
+        )
+        topic = collect_topic(Lane.HISTORY, timeframe)
+        (function,) = (
+            TOPOLOGY.functions[subscription.function]
+            for subscription in TOPOLOGY.subscriptions.values()
+            if subscription.topic == topic
+        )
+        assert tasks <= function.concurrency * function.max_instances
 
 
 def test_identities_have_names_that_google_accepts():
