@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from tradesmart.errors import IncompleteData, SourceUnavailable
 from tradesmart.export import Exported, export, verify
+from tradesmart.qlib import write_qlib
 from tradesmart.read import (
     iter_candles,
     read_actions,
@@ -32,4 +33,5 @@ __all__ = [
     "read_sessions",
     "read_stocks",
     "verify",
+    "write_qlib",
 ]

@@ -126,8 +126,8 @@ class Gap:
         return {
             "stock_code": self.stock_codes[0],
             "timeframe": self.timeframe.value,
-            "first": self.first,
-            "last": self.last,
+            "first": f"{self.first}",
+            "last": f"{self.last}",
             "sessions": self.sessions,
             "state": NAMES[self.state],
             "reason": self.reason.value,

@@ -97,7 +97,8 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """As it lies in the folder."""
-        return (json.dumps(asdict(self), indent=1) + "\n").encode()
+        # In one line, which is what BigQuery reads.
+        return (json.dumps(asdict(self), separators=(",", ":")) + "\n").encode()
 
     @classmethod
     def from_json(cls, content: bytes, place: str) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -324,10 +325,13 @@ class Reading:
             raise IncompleteData(rows, describe(gaps, self._snapshot.damaged))
 
     def coverage(self) -> dict[str, object]:
-        """What is said of a frame: states of sessions, gaps, the instant read."""
+        """What is said of a frame: states of sessions, gaps, the instant read.
+
+        All of it is JSON, as Parquet and Feather keep it with a frame.
+        """
         states = self._judgement.states
         return {
-            "read_at": self._snapshot.read_at,
+            "read_at": self._snapshot.read_at.astimezone(UTC).isoformat(),
             "states": {
                 name: states[state] for state, name in NAMES.items() if states[state]
             },

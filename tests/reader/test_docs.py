@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 
 import pytest
 
@@ -20,6 +21,10 @@ DOCUMENTS = [
     )
     if BLOCK.search(path.read_text(encoding="utf-8"))
 ]
+RECIPES = servers.ROOT / "docs" / "recipes.md"
+DOCUMENTS.remove(RECIPES)
+SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
 READING = servers.ROOT / "docs" / "reading.md"
 
 
@@ -36,6 +41,19 @@ def test_its_python_blocks_work(document, reader):
     for number, block in enumerate(BLOCK.findall(document.read_text(encoding="utf-8"))):
         code = compile(block, f"{document.name}, block {number}", "exec")
         exec(code, names)
+
+
+@pytest.mark.parametrize(
+    ("library", "section"), SECTION.findall(RECIPES.read_text(encoding="utf-8"))
+)
+def test_the_recipe_works(library, section, reader):
+    names = {}
+
+    for block in BLOCK.findall(section):
+        for module in IMPORTED.findall(block):
+            if find_spec(module) is None:
+                pytest.skip(f"{module} is not installed here")
+        exec(compile(block, library, "exec"), names)
 
 
 def test_what_chart_data_did_is_done(reader):

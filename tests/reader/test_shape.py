@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -258,4 +258,13 @@ def test_coverage_tells_states_and_the_instant_read(market):
 
     assert coverage["states"] == {"complete": 15}
     assert coverage["gaps"] == []
-    assert coverage["read_at"] - kst("2026-11-21 10:00") == timedelta()
+    assert coverage["read_at"] == "2026-11-21T01:00:00+00:00"
+
+
+def test_coverage_is_kept_in_a_file_of_the_frame(market, tmp_path):
+    frame = read_candles("targets", "5m", *WEEK, source=market)
+
+    frame.to_parquet(tmp_path / "frame.parquet")
+
+    kept = pd.read_parquet(tmp_path / "frame.parquet")
+    assert kept.attrs == frame.attrs
