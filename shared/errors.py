@@ -4,7 +4,8 @@
 
     PipelineError
     ├── ConfigError             a variable is missing or wrong: fix the deployment
-    │   └── DatabaseMisconfigured   an account, a role or an instance is
+    │   ├── DatabaseMisconfigured   an account, a role or an instance is
+    │   └── SecretMisconfigured     a role on a secret, or the API, is missing
     ├── PermanentError          waiting cannot help: dead letter now, with the reason
     │   ├── MalformedMessage    the message names a field we cannot accept
     │   ├── CalendarUnknown     a day outside the span of the trading calendar
@@ -26,6 +27,7 @@
     │   └── Postponed           no fault of the task: not counted as an attempt
     │       ├── TokenRejected       the broker no longer accepts the token
     │       ├── TokenMissing        no token was issued yet
+    │       ├── TokenContested      tokens do not last: the next is issued later
     │       ├── CalendarMissing     no trading calendar was loaded yet
     │       ├── VaultUnavailable    Secret Manager did not answer
     │       ├── DatabaseUnavailable PostgreSQL cannot be reached
@@ -76,6 +78,21 @@ class DatabaseMisconfigured(ConfigError):
     """
 
     error_code = "database_misconfigured"
+    remedy = "do what the reason says; waiting messages are then handled"
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        """Name the ``problem`` and the ``remedy``."""
+        super().__init__(f"{problem}; {remedy}")
+        self.remedy = remedy
+
+
+class SecretMisconfigured(ConfigError):
+    """Secret Manager does not let this function in; the text has the remedy.
+
+    Once it does, every message that waited for it is handled.
+    """
+
+    error_code = "secret_misconfigured"
     remedy = "do what the reason says; waiting messages are then handled"
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -265,6 +282,19 @@ class TokenMissing(Postponed):
 
     error_code = "token_missing"
     remedy = "none: a token is requested; if it persists, see token_refresher"
+
+
+class TokenContested(Postponed):
+    """Tokens are refused soon after they were issued: another program issues them too.
+
+    Each token that is issued may end the other program's, and the other way round.
+    """
+
+    error_code = "token_contested"
+    remedy = (
+        "stop the other program that issues tokens for this app key, or give it an "
+        "app key of its own (docs/runbook.md)"
+    )
 
 
 class CalendarMissing(Postponed):

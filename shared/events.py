@@ -30,6 +30,7 @@ class Event(StrEnum):
     # token_refresher
     TOKEN_REFRESHED = "token_refreshed"  # noqa: S105 - a name
     TOKEN_KEPT = "token_kept"  # noqa: S105 - a name
+    TOKEN_CONTESTED = "token_contested"  # noqa: S105 - a name
     # every function
     BUSY = "busy"
     WILL_RETRY = "will_retry"

@@ -149,6 +149,21 @@ class SecretSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSettings:
+    """How long the refresher waits at most before it replaces a contested token."""
+
+    longest_turn: timedelta
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``TOKEN_TURN_SECONDS``."""
+        read = _Reader(environ)
+        seconds = read.number("TOKEN_TURN_SECONDS", 300)
+        read.check()
+        return cls(longest_turn=timedelta(seconds=seconds))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PubSubSettings:
     """Where messages are published, and how tasks are attempted.
 

@@ -45,15 +45,22 @@ class AccessToken:
         """
         try:
             fields = json.loads(data)
-            return cls(
+            token = cls(
                 value=fields["token"],
                 expires_at=datetime.fromisoformat(fields["expires_at"]),
                 app_key_id=fields["app_key_id"],
                 version=version,
             )
         except (ValueError, TypeError, KeyError):
+            token = None
+        if not (token and _is_text(token.value) and token.expires_at.tzinfo):
             message = "the secret does not hold a token"
-            raise ValueError(message) from None
+            raise ValueError(message)
+        return token
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value.strip() != ""
 
 
 def fingerprint(app_key: str) -> str:

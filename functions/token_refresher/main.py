@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from functions.token_refresher.refresh import refresh
+from functions.token_refresher.refresh import TokenKeeper
 from shared.clock import Clock, new_clock
+from shared.errors import TokenContested
 from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.kiwoom.auth import TokenIssuer
@@ -24,10 +26,13 @@ from shared.settings import (
     LogSettings,
     PubSubSettings,
     SecretSettings,
+    TokenSettings,
 )
 from shared.token_vault import Secrets, TokenVault, new_client
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from cloudevents.http import CloudEvent
 
 
@@ -35,20 +40,12 @@ if TYPE_CHECKING:
 class Refresher:
     """What one instance of this function is made of."""
 
-    secrets: Secrets
-    names: SecretSettings
-    issuer: TokenIssuer
-    vault: TokenVault
+    keeper: TokenKeeper
     dead_letters: DeadLetterPublisher
     clock: Clock
+    offset: timedelta
     # One at a time: the second of two requests sees what the first has stored.
     lock: Lock = field(default_factory=Lock)
-
-    def keys(self) -> tuple[str, str]:
-        """The app key and its secret, read each time."""
-        app_key, _ = self.secrets.read(self.names.app_key)
-        secret_key, _ = self.secrets.read(self.names.secret_key)
-        return app_key.decode().strip(), secret_key.decode().strip()
 
 
 @cached
@@ -56,18 +53,30 @@ def wire() -> Refresher:
     """Build everything, at the first message."""
     configure_logging(LogSettings.from_env())
     topics = PubSubSettings.from_env()
-    clock = new_clock(ClockSettings.from_env().offset)
+    offset = ClockSettings.from_env().offset
+    clock = new_clock(offset)
     base_url = KiwoomSettings.from_env().base_url
     names = SecretSettings.from_env()
     secrets = Secrets(new_client(names), names.project)
     publisher = Publisher(topics.project)
+
+    def keys() -> tuple[str, str]:
+        """The app key and its secret, read each time."""
+        app_key, _ = secrets.read(names.app_key)
+        secret_key, _ = secrets.read(names.secret_key)
+        return app_key.decode().strip(), secret_key.decode().strip()
+
     refresher = Refresher(
-        secrets=secrets,
-        names=names,
-        issuer=TokenIssuer(new_http_session(), base_url, clock),
-        vault=TokenVault(secrets, names.token),
+        keeper=TokenKeeper(
+            keys,
+            TokenIssuer(new_http_session(), base_url, clock),
+            TokenVault(secrets, names.token),
+            _tell_contested,
+            TokenSettings.from_env().longest_turn,
+        ),
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         clock=clock,
+        offset=offset,
     )
     freeze_gc()
     return refresher
@@ -81,12 +90,22 @@ def refresh_token(push: CloudEvent) -> None:
     with acknowledging(delivery, refresher.dead_letters):
         request = TokenRequest.from_bytes(delivery.data)
         with refresher.lock:
-            issued = refresh(
-                request,
-                refresher.keys,
-                refresher.issuer,
-                refresher.vault,
-                refresher.clock(),
+            refreshed = refresher.keeper.refresh(
+                request, delivery.published_at + refresher.offset, refresher.clock()
             )
-        event = Event.TOKEN_REFRESHED if issued else Event.TOKEN_KEPT
-        log_event(event, reason=request.reason)
+        log_event(
+            Event.TOKEN_REFRESHED if refreshed.issued else Event.TOKEN_KEPT,
+            reason=request.reason,
+            issued=refreshed.issued,
+            version=refreshed.token.version,
+            expires_at=refreshed.token.expires_at.isoformat(),
+        )
+
+
+def _tell_contested(reason: str) -> None:
+    log_event(
+        Event.TOKEN_CONTESTED,
+        severity=logging.ERROR,
+        reason=reason,
+        remedy=TokenContested.remedy,
+    )

@@ -72,7 +72,7 @@ class Stack:
         self.topology = pipeline or topology.load()
         self.clock = new_clock(options.clock_offset)
         self.logs = directory / "logs"
-        self.secrets = SecretManager(PROJECT)
+        self.secrets = SecretManager(PROJECT, self.clock)
         self.functions: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
         self.relays: dict[str, Relay] = {}

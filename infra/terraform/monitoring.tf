@@ -3,11 +3,12 @@ locals {
 
   # Canonical log lines of the functions, counted. The filter is on the event's name.
   log_metrics = {
-    collected     = { event = "collected", description = "Finished tasks", label = "timeframe" }
-    stale-series  = { event = "stale_series", description = "Ticks that found stale series", label = "timeframe" }
-    token-checked = { event = "(token_refreshed|token_kept)", description = "Checks that found or issued a valid token", label = null }
-    horizon-near  = { event = "calendar_horizon_near", description = "Syncs that found a calendar about to end", label = null }
-    unforeseen    = { event = "unforeseen", description = "Bugs", label = null }
+    collected       = { event = "collected", description = "Finished tasks", label = "timeframe" }
+    stale-series    = { event = "stale_series", description = "Ticks that found stale series", label = "timeframe" }
+    token-checked   = { event = "(token_refreshed|token_kept)", description = "Checks that found or issued a valid token", label = null }
+    token-contested = { event = "token_contested", description = "Tokens that another program ended", label = null }
+    horizon-near    = { event = "calendar_horizon_near", description = "Syncs that found a calendar about to end", label = null }
+    unforeseen      = { event = "unforeseen", description = "Bugs", label = null }
   }
 
   charts = {
@@ -81,6 +82,15 @@ locals {
       aligner  = "ALIGN_MAX"
       reducer  = "REDUCE_SUM"
       severity = "WARNING"
+    }
+    token-contested = {
+      title    = "Another program issues tokens for the app key"
+      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/token-contested\" AND resource.type = \"cloud_run_revision\""
+      above    = 0
+      lasts    = "0s"
+      aligner  = "ALIGN_DELTA"
+      reducer  = "REDUCE_SUM"
+      severity = "ERROR"
     }
     calendar-horizon = {
       title    = "The trading calendar ends within 60 days"

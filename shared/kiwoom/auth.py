@@ -50,7 +50,7 @@ class TokenIssuer:
         answer = decode(API_ID, response)
         value = answer.get("token")
         if not (isinstance(value, str) and TOKEN.fullmatch(value)):
-            message = f"{API_ID}: the answer has no token"
+            message = f"{API_ID}: token is {_kind(value)}"
             raise MalformedResponse(message)
         try:
             expires_at = instant(answer.get("expires_dt"))
@@ -61,6 +61,15 @@ class TokenIssuer:
             value=value, expires_at=expires_at, app_key_id=fingerprint(app_key)
         )
         if not token.is_fresh(self._clock()):
-            message = f"{API_ID}: the token expired already, on {expires_at}"
+            message = f"{API_ID}: expires_dt {expires_at} is over, the token expired"
             raise KiwoomUnavailable(message)
         return token
+
+
+def _kind(value: object) -> str:
+    """What the broker sent as a token, without repeating it."""
+    if value is None:
+        return "missing or null"
+    if not isinstance(value, str):
+        return type(value).__name__
+    return "malformed" if value.strip() else "empty"

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from infra.local.broker.faults import Fault, Kind
 from shared.candles import Timeframe
+from shared.clock import new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.run_ledger import RunLedger
 from shared.database.task_ledger import TaskLedger
@@ -115,3 +116,11 @@ class TestTokenVault(TokenVaultContract):
         )
         secrets = Secrets(new_client(settings), settings.project, seconds=1)
         return TokenVault(secrets, "kiwoom-token")
+
+    @pytest.fixture
+    def destroy(self, secret_manager):
+        return lambda: secret_manager.destroy("kiwoom-token")
+
+    @pytest.fixture
+    def now(self):
+        return new_clock()()

@@ -7,6 +7,7 @@ import pytest
 
 from infra.local.processes import free_port
 from shared.errors import (
+    SecretMisconfigured,
     SecretUnavailable,
     TokenMissing,
     TokenRejected,
@@ -78,7 +79,8 @@ def test_a_token_is_kept_as_a_new_version(vault):
 
 def test_older_versions_are_destroyed(vault, secrets, secret_manager):
     for _ in range(3):
-        vault.put(TOKEN)
+        newest = vault.put(TOKEN)
+    vault.destroy_older(newest)
 
     parent = "projects/test-project/secrets/kiwoom-token"
     states = [
@@ -133,14 +135,62 @@ def test_a_vault_that_tells_of_an_older_version_is_known_better(vault, secret_ma
     """For a while, the service may still call the version before the newest one."""
     vault.put(TOKEN)
     vault.put(replace(TOKEN, value="newer"))
-    with secret_manager._lock:
-        secret = secret_manager._secrets["kiwoom-token"]
-        secret.versions.pop()
-        secret.versions[0].payload = TOKEN.to_bytes()
-        secret.versions[0].state = 1
+    secret_manager.let_latest_lag("kiwoom-token")
 
     assert vault.current().version.endswith("/versions/1")
     assert vault.stored().value == "newer"
+
+
+@pytest.mark.parametrize("change", ["destroy", "disable"])
+def test_what_this_instance_has_put_may_be_gone_as_well(vault, secret_manager, change):
+    """A leaked token is destroyed: the refresher that put it must not go on with it."""
+    vault.put(TOKEN)
+    getattr(secret_manager, change)("kiwoom-token")
+
+    assert vault.stored() is None
+    secret_manager.let_latest_lag("kiwoom-token")
+    assert vault.stored() is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"token":null,"expires_at":"2026-11-21T08:00+09:00","app_key_id":"f"}', b"x"],
+)
+def test_a_version_without_a_token_is_no_token(vault, secret_manager, payload):
+    secret_manager.create("kiwoom-token", payload)
+
+    assert vault.stored() is None
+
+
+READER = "roles/secretmanager.secretAccessor"
+WRITER = "roles/secretmanager.secretVersionManager"
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "role"),
+    [
+        ("AccessSecretVersion", lambda vault: vault.current(), READER),
+        ("AccessSecretVersion", lambda vault: vault.stored(), READER),
+        ("AddSecretVersion", lambda vault: vault.put(TOKEN), WRITER),
+        ("ListSecretVersions", lambda vault: vault.put_since(NOW), WRITER),
+        ("ListSecretVersions", lambda vault: vault.destroy_older(TOKEN), WRITER),
+    ],
+)
+def test_a_missing_role_is_named_and_is_nothing_to_wait_for(
+    vault, secret_manager, method, call, role
+):
+    secret_manager.deny(method, "kiwoom-token")
+
+    with pytest.raises(SecretMisconfigured, match=f"kiwoom-token.*{role}"):
+        call(vault)
+
+
+def test_a_collector_without_the_role_does_not_wait_for_a_token(vault, secret_manager):
+    vault.put(TOKEN)
+    secret_manager.deny("AccessSecretVersion", "kiwoom-token")
+
+    with pytest.raises(SecretMisconfigured, match=READER):
+        CachedToken(vault, lambda: NOW).current()
 
 
 def test_a_rejected_token_is_replaced_by_a_newer_one_only(vault):

@@ -98,18 +98,43 @@ class FakeThrottle:
 
 
 class FakeVault:
-    """Keeps a token; every one that is put has the next version."""
+    """Keeps tokens as versions; ``now`` is when they are put.
 
-    def __init__(self, token=None):
-        self.token = token
+    The ``token`` that it begins with was put long ago.
+    """
+
+    def __init__(self, token=None, now=None):
+        self.versions = {token.version: token} if token else {}
+        self.put_at = dict.fromkeys(self.versions, kst("2026-01-01"))
+        self.now = now
         self.puts = 0
 
+    @property
+    def token(self):
+        return self.stored()
+
     def stored(self):
-        return self.token
+        newest = next(reversed(self.versions), None)
+        return self.versions.get(newest)
 
     def put(self, token):
         self.puts += 1
-        self.token = replace(token, version=f"versions/{self.puts}")
+        version = f"versions/{len(self.versions) + 1}"
+        self.versions[version] = replace(token, version=version)
+        self.put_at[version] = self.now or kst("2026-11-20 12:10")
+        return self.versions[version]
+
+    def destroy(self):
+        """Destroy the newest version, as one does with a leaked token."""
+        self.versions[next(reversed(self.versions))] = None
+
+    def destroy_older(self, token):
+        older = list(self.versions)[: list(self.versions).index(token.version)]
+        self.versions |= dict.fromkeys(older)
+
+    def put_since(self, instant):
+        newest_first = reversed(self.put_at.items())
+        return {version: at for version, at in newest_first if at >= instant}
 
 
 class FakeIssuer:

@@ -9,8 +9,10 @@ from tests.contracts.candle_store import CandleStoreContract
 from tests.contracts.task_ledger import TaskLedgerContract
 from tests.contracts.token_vault import TokenVaultContract
 from tests.support import fake_series
-from tests.support.builders import CALENDAR, a_candle, day
+from tests.support.builders import CALENDAR, a_candle, day, kst
 from tests.support.fakes import FakeVault
+
+NOW = kst("2026-11-20 12:10")
 
 
 class FakeBroker:
@@ -58,4 +60,12 @@ class TestFakeStore(CandleStoreContract):
 class TestFakeVault(TokenVaultContract):
     @pytest.fixture
     def vault(self):
-        return FakeVault()
+        return FakeVault(now=NOW)
+
+    @pytest.fixture
+    def destroy(self, vault):
+        return vault.destroy
+
+    @pytest.fixture
+    def now(self):
+        return NOW

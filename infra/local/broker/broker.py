@@ -40,12 +40,15 @@ SERVER_ERROR = {
 # Celltrion Healthcare, one of the targets, was delisted on 2024-01-12.
 LONG_GONE = "091990"
 TOKEN_LIFE = timedelta(hours=24)
+TOKEN_FAULTS = (Kind.NULL_TOKEN, Kind.EMPTY_TOKEN, Kind.EXPIRED_TOKEN)
 CHART_PATH = "/api/dostk/chart"
 LIST_PATH = "/api/dostk/stkinfo"
 LISTING_CALL = "ka10099"
 # A request with this header (an instant) is answered as it was answered then: without
 # faults, beside the limit, uncounted. It is how tests look at the broker's truth.
 AS_OF = "simulator-as-of"
+# A part of the scenario: whether a second token ends the first, as some have seen it.
+KILLS = "second_token_kills_first"
 PATHS = dict.fromkeys(CALLS, CHART_PATH) | {LISTING_CALL: LIST_PATH}
 
 
@@ -156,7 +159,8 @@ class Broker:
     def _issue(self, body: dict[str, Any]) -> Answer:
         app_key, secret_key = body.get("appkey"), body.get("secretkey")
         self.requests["au10001"] += 1
-        self._log(Call(api_id="au10001", page=1, at=self._clock()))
+        call = Call(api_id="au10001", page=1, at=self._clock())
+        self._log(call)
         if not app_key or not secret_key:
             text = "입력파라미터로 appkey 또는 secretkey가 전달되지 않았습니다."
             return refusal(2, "8020", text)
@@ -174,14 +178,23 @@ class Broker:
             token = secrets.token_urlsafe(48)
             self._tokens[token] = (app_key, now + TOKEN_LIFE)
         expires = self._tokens[token][1].astimezone(KST)
-        return answer(
-            {
-                "expires_dt": f"{expires:%Y%m%d%H%M%S}",
-                "token_type": "bearer",
-                "token": token,
-                **OK,
-            }
-        )
+        issued: dict[str, Any] = {
+            "expires_dt": f"{expires:%Y%m%d%H%M%S}",
+            "token_type": "bearer",
+            "token": token,
+            **OK,
+        }
+        over = (now - timedelta(minutes=1)).astimezone(KST)
+        spoilt: dict[Kind, dict[str, Any]] = {
+            Kind.NULL_TOKEN: {"token": None},
+            Kind.EMPTY_TOKEN: {"token": ""},
+            Kind.EXPIRED_TOKEN: {"expires_dt": f"{over:%Y%m%d%H%M%S}"},
+        }
+        for fault in self.faults:
+            if fault.kind in spoilt and fault.strikes(call):
+                fault.shown += 1
+                issued |= spoilt[fault.kind]
+        return answer(issued)
 
     def _call(
         self, path: str, headers: dict[str, str], body: dict[str, Any]
@@ -202,7 +215,11 @@ class Broker:
         self._log(call)
         if not self._limit.allows(app_key, api_id):
             return refusal(5, "1700", self._limit.text(api_id), 429)
-        faults = [fault for fault in self.faults if fault.strikes(call)]
+        faults = [
+            fault
+            for fault in self.faults
+            if fault.kind not in TOKEN_FAULTS and fault.strikes(call)
+        ]
         for fault in faults:
             if nothing_left := self._spoilt(fault.kind, api_id):
                 fault.shown += 1
@@ -319,12 +336,16 @@ class Broker:
             return answer({"requests": dict(self.requests), "log": list(self.log)})
         if path == "/simulator/scenario":
             try:
-                told = scenario.apply(_json(body), self.disclosures)
+                asked = _json(body)
+                kills = asked.pop(KILLS, self._second_token_kills_first)
+                told = scenario.apply(asked, self.disclosures)
             except (ValueError, TypeError, AttributeError) as error:
                 return answer({"error": str(error)}, 400)
             self.disclosures = told[0]
+            self._second_token_kills_first = kills is True
             self.faults = self.faults if told[1] is None else told[1]
-            return answer(scenario.as_json(self.disclosures, self.faults))
+            current = scenario.as_json(self.disclosures, self.faults)
+            return answer(current | {KILLS: self._second_token_kills_first})
         return answer({"error": "unknown"}, 404)
 
 

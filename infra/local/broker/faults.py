@@ -25,6 +25,10 @@ class Kind(StrEnum):
     TOKEN_DIES = "token_dies"  # noqa: S105 - 8005, and every token issued so far
     REJECT = "reject"  # the broker says no
     SLOW = "slow"  # the right answer, two seconds late
+    # Tokens
+    NULL_TOKEN = "null_token"  # noqa: S105 - issued, but null in the answer
+    EMPTY_TOKEN = "empty_token"  # noqa: S105 - issued, but empty in the answer
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - expires_dt is a minute ago
     # Rows
     BLANK = "blank"  # the one empty row, and no further page
     EMPTY = "empty"  # a list without rows; the key of the next page stays

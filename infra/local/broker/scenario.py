@@ -12,6 +12,7 @@ they have a zone; days are ``2026-11-18``. Timeframes are 5m, 30m, 60m, 1d and 1
     {"kind": "stale", "as_of": "2026-11-18 15:00", "until": "2026-11-19 08:00"}
     {"kind": "cut", "row": 40, "rows": 3, "times": 1}
     {"kind": "last", "page": 1, "rows": 30}
+    {"kind": "null_token", "times": 1}
 
 ``actions``: corporate actions by stock, as ``[day, ratio]`` or with a schedule::
 
@@ -31,6 +32,8 @@ the timeframes that are built of it::
      "price": 70000, "volume": 10, "until": "2026-11-19 03:00"}
 
 ``redated_weeks``: ``{"stock_code": …, "week": day, "shown_on": day}``.
+
+``second_token_kills_first``: true or false; the broker was seen to do both.
 
 ``delistings``: ``{"stock_code": …, "since": …, "until": …, "listed_on": day,
 "serves_from": day}``; after ``until`` the stock is back, with another date in the stock

@@ -52,6 +52,28 @@ def test_a_second_token_may_kill_the_first():
     assert code_of(client.call("ka10081", DAY)[0]) == "8005"
 
 
+def test_a_scenario_decides_what_becomes_of_the_first_token(client):
+    first = client.token
+    client.scenario(second_token_kills_first=True)
+
+    assert client.issue()["token"] != first
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("null_token", {"token": None}),
+        ("empty_token", {"token": ""}),
+        ("expired_token", {"expires_dt": "20261120205900"}),
+    ],
+)
+def test_an_answer_may_hold_no_usable_token(client, kind, wrong):
+    client.scenario(faults=[{"kind": kind, "times": 1}])
+
+    assert wrong.items() <= client.issue().items()
+    assert not wrong.items() <= client.issue().items()
+
+
 def test_a_token_dies_after_a_day(client):
     client.now += timedelta(hours=24)
 

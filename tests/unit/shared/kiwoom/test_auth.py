@@ -81,6 +81,7 @@ def test_a_firewall_may_let_us_through_later():
     [
         {"token": None},
         {"token": ""},
+        {"token": []},
         {"token": " "},
         {"token": 5},
         {"token": "a b"},
@@ -95,7 +96,9 @@ def test_a_firewall_may_let_us_through_later():
     ],
 )
 def test_an_answer_without_a_usable_token_is_broken_and_not_repeated(wrong):
-    with pytest.raises(MalformedResponse) as refused:
+    with pytest.raises(
+        MalformedResponse, match=f"au10001: {next(iter(wrong))} "
+    ) as refused:
         issue(reply(GOOD | wrong))
 
     assert "top-secret" not in str(refused.value)
@@ -108,7 +111,7 @@ def test_a_field_that_is_missing_is_as_bad(missing):
 
 
 def test_the_next_token_may_live_where_this_one_has_expired():
-    with pytest.raises(KiwoomUnavailable, match="expired already") as refused:
+    with pytest.raises(KiwoomUnavailable, match="expires_dt .* is over") as refused:
         issue(reply(GOOD), now=kst("2026-11-21 08:37:13"))
 
     assert "top-secret" not in str(refused.value)
