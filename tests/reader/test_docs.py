@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.util import find_spec
 
@@ -25,6 +26,7 @@ RECIPES = servers.ROOT / "docs" / "recipes.md"
 DOCUMENTS.remove(RECIPES)
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 IMPORTED = re.compile(r"^(?:from|import) (\w+)", re.MULTILINE)
+NOTEBOOK = servers.ROOT / "docs" / "pattern-model.ipynb"
 READING = servers.ROOT / "docs" / "reading.md"
 
 
@@ -54,6 +56,19 @@ def test_the_recipe_works(library, section, reader):
             if find_spec(module) is None:
                 pytest.skip(f"{module} is not installed here")
         exec(compile(block, library, "exec"), names)
+
+
+def test_the_notebook_works(reader, capsys):
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    names = {}
+
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)
+
+    assert 0 < names["hits"] < 1
+    assert "in the right direction" in capsys.readouterr().out
 
 
 def test_what_chart_data_did_is_done(reader):
