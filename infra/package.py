@@ -30,9 +30,10 @@ DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg"}
 
 
 def main() -> int:
-    """Build all zips, the list of them that Terraform reads, and the migrations."""
+    """Build all zips, the list of them that Terraform reads, and both jobs."""
     packages = build(topology.load(), BUILD)
     build_migrations(BUILD / "migrate")
+    build_export(BUILD / "export")
     for name, file_name in packages.items():
         size = (BUILD / file_name).stat().st_size
         print(f"{name}: build/{file_name}, {size:,} bytes")
@@ -69,6 +70,26 @@ def build_migrations(directory: Path) -> None:
     wanted = local.replace("-r requirements.txt", "-r runtime-requirements.txt")
     (directory / "requirements.txt").write_text(wanted, encoding="utf-8")
     procfile = "web: python -m infra.migrate\n"
+    (directory / "Procfile").write_text(procfile, encoding="utf-8")
+
+
+def build_export(directory: Path) -> None:
+    """Write the folder of the job that exports candles, from which an image is made."""
+    shutil.rmtree(directory, ignore_errors=True)
+    reader = ROOT / "reader"
+    modules = (reader / "tradesmart").glob("*.py")
+    for module in {*modules, *imported_by(*(reader / "tradesmart").glob("*.py"))}:
+        root = reader if module.is_relative_to(reader) else ROOT
+        to = directory / module.relative_to(root)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(module, to)
+    runtime = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    (connector,) = (line for line in runtime if line.startswith("cloud-sql-"))
+    wanted = (reader / "requirements.txt").read_text(encoding="utf-8")
+    (directory / "requirements.txt").write_text(
+        f"{wanted}{connector.partition(' ')[0]}\n", encoding="utf-8"
+    )
+    procfile = "web: python -m tradesmart export $EXPORT_TO\n"
     (directory / "Procfile").write_text(procfile, encoding="utf-8")
 
 

@@ -1,5 +1,5 @@
 locals {
-  apis = concat(var.billing_account == null ? [] : ["billingbudgets.googleapis.com"], [
+  apis = concat(var.billing_account == null ? [] : ["billingbudgets.googleapis.com"], var.export_to_bigquery ? ["bigquery.googleapis.com"] : [], [
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudfunctions.googleapis.com",

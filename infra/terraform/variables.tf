@@ -30,6 +30,17 @@ variable "budget_krw" {
   }
 }
 
+variable "candle_readers" {
+  description = "Who may read the exported candles, such as user:me@example.com or group:desk@example.com."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.candle_readers : can(regex("^(user|group|serviceAccount|domain):.+$", member))])
+    error_message = "candle_readers must be members such as user:me@example.com; the whole internet is none."
+  }
+}
+
 variable "database_high_availability" {
   description = "Whether a standby runs in a second zone; doubles the price of the database."
   type        = bool
@@ -122,5 +133,22 @@ variable "status_viewers" {
       for member in var.status_viewers : can(regex("^(user|group|serviceAccount|domain):[^ ]+$", member))
     ])
     error_message = "status_viewers must be members such as user:me@example.com or group:desk@example.com, and never the whole internet."
+  }
+}
+
+variable "export_image" {
+  description = "Image of the job that exports candles to a bucket (docs/deploy.md); null creates neither."
+  type        = string
+  default     = null
+}
+
+variable "export_to_bigquery" {
+  description = "Whether BigQuery has the exported candles as external tables."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.export_to_bigquery || var.export_image != null
+    error_message = "export_to_bigquery needs an export: set export_image."
   }
 }

@@ -45,6 +45,8 @@ def test_its_python_blocks_work(document, reader):
         exec(code, names)
 
 
+# What a library of someone else's is warned of is not ours to mend.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("library", "section"), SECTION.findall(RECIPES.read_text(encoding="utf-8"))
 )

@@ -8,7 +8,9 @@ import zipfile
 
 import pytest
 
+from infra import package
 from tests.support import servers
+from tradesmart import verify
 
 READ = """
 import sys
@@ -54,3 +56,21 @@ def test_it_reads_without_the_repository(wheel, market, tmp_path):
 
     told = done.stdout.splitlines()
     assert told == ["390 {'complete': 5}", "[]"], done.stderr
+
+
+def test_the_job_of_the_cloud_exports_from_its_folder_alone(market, tmp_path):
+    package.build_export(tmp_path / "job")
+    command = (tmp_path / "job" / "Procfile").read_text().removeprefix("web: python")
+
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable}{command}"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "job",
+        env={"TRADESMART_SOURCE": market, "EXPORT_TO": str(tmp_path / "to")},
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert verify(tmp_path / "to") == []
+    assert not (tmp_path / "job" / "shared" / "kiwoom").exists()
+    assert "pg8000" in (tmp_path / "job" / "requirements.txt").read_text()
