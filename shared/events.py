@@ -16,6 +16,7 @@ class Event(StrEnum):
     NO_SESSION = "no_session"
     SUPERSEDED = "superseded"
     STALE_SERIES = "stale_series"
+    HEARTBEAT = "heartbeat"
     # collector
     COLLECTED = "collected"
     NO_TRADES = "no_trades"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from functions.dispatcher.budget import within_budget
 from functions.dispatcher.lanes import in_lanes
-from shared.candles import Timeframe
+from shared.behind import due_sessions, settled_sessions
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
 from shared.runs import NewRun
@@ -18,14 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
+    from shared.behind import BehindSeries
+    from shared.candles import Timeframe
     from shared.runs import OpenedRun
     from shared.series import Coverage
     from shared.sessions import Calendar
-
-
-# A session is settled on the morning after it: a series that is not settled by the
-# evening of that day will not catch up on its own.
-GRACE = timedelta(hours=18)
 
 
 class Stocks(Protocol):
@@ -60,8 +56,8 @@ class RunLedger(Protocol):
     ) -> dict[tuple[str, Timeframe], Coverage]:
         """What has been read of those of these series that are known."""
 
-    def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
-        """How many series of targets are not settled as far as they should be."""
+    def behind(self, due: Mapping[Timeframe, date]) -> list[BehindSeries]:
+        """Series of targets that are not as far as they should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +75,15 @@ class DispatchResult:
     """What a trigger led to: ``published`` is 0 when it was delivered before.
 
     With ``no_session`` the exchange is closed today, or has not opened yet; with
-    ``superseded_by`` a later run does what this one was for. ``stale_series``
-    counts the series that have not been settled for too long, by timeframe.
+    ``superseded_by`` a later run does what this one was for. ``behind`` are the series
+    of targets that a tick found behind.
     """
 
     run_id: str
     published: int
     no_session: bool = False
     superseded_by: str | None = None
-    stale_series: Mapping[str, int] = field(default_factory=dict)
+    behind: Sequence[BehindSeries] = ()
 
 
 def dispatch(  # noqa: PLR0913 - the message and the five things it needs
@@ -137,15 +133,13 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     for run_id, messages in ledger.unpublished_runs().items():
         publish(messages, run_id)
         ledger.mark_published(run_id)
-    stale_series = (
-        ledger.stale_series(_settled(calendar, now - GRACE)) if trigger.is_tick else {}
-    )
+    behind = ledger.behind(due_sessions(calendar, now)) if trigger.is_tick else ()
     return DispatchResult(
         run_id=run.run_id,
         published=len(opened.messages),
         no_session=no_session,
         superseded_by=opened.superseded_by,
-        stale_series=stale_series,
+        behind=behind,
     )
 
 
@@ -160,20 +154,11 @@ def _may_be_new(
         return True
     codes = {request.stock_code for request in requests}
     timeframes = {request.timeframe for request in requests}
-    due = _settled(calendar, now)
+    due = settled_sessions(calendar, now)
     return ledger.is_unsettled(
         sorted(codes),
         {timeframe: due[timeframe] for timeframe in timeframes & due.keys()},
     )
-
-
-def _settled(calendar: Calendar, then: datetime) -> dict[Timeframe, date]:
-    """Through which session each timeframe can be settled at an instant."""
-    days = {
-        timeframe: calendar.settled_through(timeframe, then, kst_date(then))
-        for timeframe in Timeframe
-    }
-    return {timeframe: day for timeframe, day in days.items() if day}
 
 
 def plan_run(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
+from functions.dispatcher.heartbeat import pulse
+from shared.candles import Timeframe
 from shared.clock import Clock, new_clock
 from shared.database.engine import new_engine
 from shared.database.run_ledger import RunLedger, run_id_of
@@ -15,6 +17,7 @@ from shared.database.stock_store import StockStore
 from shared.events import Event
 from shared.instance import cached, freeze_gc
 from shared.logging import configure_logging, log_event
+from shared.messages import Heartbeat, is_heartbeat
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery, push_endpoint
 from shared.pubsub.handling import acknowledging
@@ -27,7 +30,14 @@ from shared.settings import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloudevents.http import CloudEvent
+
+    from shared.behind import BehindSeries
+
+# A log line names at most so many stocks.
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,9 @@ def dispatch_trigger(push: CloudEvent) -> None:
     dispatcher = wire()
     delivery = Delivery.of(push)
     with acknowledging(delivery, dispatcher.dead_letters):
+        if is_heartbeat(delivery.data):
+            _answer(Heartbeat.from_bytes(delivery.data), dispatcher)
+            return
         message = TriggerMessage(
             run_id=run_id_of(delivery.message_id, dispatcher.topics.message_id_scope),
             message_id=delivery.message_id,
@@ -92,10 +105,41 @@ def dispatch_trigger(push: CloudEvent) -> None:
             requests=result.published,
             superseded_by=result.superseded_by,
         )
-        for timeframe, count in result.stale_series.items():
+        _tell_behind(result.behind)
+
+
+def _answer(heartbeat: Heartbeat, dispatcher: Dispatcher) -> None:
+    """Write the one line about a heartbeat, and those about what is behind."""
+    found = pulse(
+        dispatcher.stocks,
+        dispatcher.ledger,
+        dispatcher.sessions.calendar,
+        dispatcher.clock(),
+    )
+    log_event(
+        Event.HEARTBEAT,
+        source=heartbeat.source,
+        targets=found.targets,
+        behind=len(found.behind),
+        stocks=_named(found.behind),
+        last_run_at=found.last_run_at and found.last_run_at.isoformat(),
+    )
+    _tell_behind(found.behind)
+
+
+def _tell_behind(behind: Sequence[BehindSeries]) -> None:
+    for timeframe in Timeframe:
+        series = [each for each in behind if each.timeframe is timeframe]
+        if series:
             log_event(
                 Event.STALE_SERIES,
                 severity=logging.ERROR,
-                timeframe=timeframe,
-                count=count,
+                timeframe=timeframe.value,
+                count=len(series),
+                stocks=_named(series),
             )
+
+
+def _named(behind: Sequence[BehindSeries]) -> list[str]:
+    """The stocks with their reasons, each once; of many, the first."""
+    return list(dict.fromkeys(map(str, behind)))[:MOST_NAMED]

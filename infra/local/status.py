@@ -18,6 +18,8 @@ from infra.local.reading import open_stack
 from infra.local.screen import render
 from infra.local.screen.source import MADE_UP, REAL
 from infra.local.screen.watch import Watch
+from shared.behind import due_sessions
+from shared.database.run_ledger import RunLedger
 from shared.errors import PipelineError
 
 SECONDS = 10.0
@@ -52,6 +54,7 @@ def _show(console: Console) -> None:
         watch.look()
         time.sleep(LOOK_SECONDS)
         snapshot = watch.look()
+        behind = RunLedger(engine).behind(due_sessions(watch.calendar, snapshot.now))
     style = MADE_UP if stack.simulated else REAL
     badge = Text.assemble((f" {stack.broker} ", style))
     console.print(render.screen(snapshot, badge))
@@ -59,6 +62,8 @@ def _show(console: Console) -> None:
         console.print(render.run_line(run))
     for letter in snapshot.dead_letters[-LATEST_RUNS:]:
         console.print(render.dead_letter_line(letter))
+    for line in render.behind_lines(behind):
+        console.print(line)
     console.print()
     for fact in render.what_now(stack):
         console.print(render.fact(*fact))

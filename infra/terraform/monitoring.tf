@@ -4,7 +4,8 @@ locals {
   # Canonical log lines of the functions, counted. The filter is on the event's name.
   log_metrics = {
     collected       = { event = "collected", description = "Finished tasks", label = "timeframe" }
-    stale-series    = { event = "stale_series", description = "Ticks that found stale series", label = "timeframe" }
+    stale-series    = { event = "stale_series", description = "Ticks and heartbeats that found stale series", label = "timeframe" }
+    heartbeat       = { event = "heartbeat", description = "Heartbeats that the dispatcher answered", label = null }
     token-checked   = { event = "(token_refreshed|token_kept)", description = "Checks that found or issued a valid token", label = null }
     token-contested = { event = "token_contested", description = "Tokens that another program ended", label = null }
     horizon-near    = { event = "calendar_horizon_near", description = "Syncs that found a calendar about to end", label = null }
@@ -178,19 +179,36 @@ resource "google_monitoring_alert_policy" "threshold" {
   depends_on = [google_logging_metric.this]
 }
 
-# Silence is the alarm here: the schedule fires every six hours, on every day.
-resource "google_monitoring_alert_policy" "token_age" {
-  display_name          = "Token not refreshed"
+# Silence is the alarm here, so something must speak regularly: the token every six hours,
+# the heartbeat every hour, both on every day. An absence is noticed only after a first
+# point, and for at most 23.5 hours: docs/deploy.md has the check that both have spoken.
+resource "google_monitoring_alert_policy" "silence" {
+  for_each = {
+    token-age = {
+      title     = "Token not refreshed"
+      condition = "No valid token has been found or issued for 13 hours"
+      metric    = "token-checked"
+      duration  = "46800s"
+    }
+    ticks-silent = {
+      title     = "Ticks are silent"
+      condition = "The dispatcher has answered no heartbeat for three hours"
+      metric    = "heartbeat"
+      duration  = "10800s"
+    }
+  }
+
+  display_name          = each.value.title
   combiner              = "OR"
   severity              = "CRITICAL"
   notification_channels = [google_monitoring_notification_channel.email.id]
 
   conditions {
-    display_name = "No valid token has been found or issued for 13 hours"
+    display_name = each.value.condition
 
     condition_absent {
-      filter   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this["token-checked"].name}\" AND resource.type = \"cloud_run_revision\""
-      duration = "46800s"
+      filter   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this[each.value.metric].name}\" AND resource.type = \"cloud_run_revision\""
+      duration = each.value.duration
 
       aggregations {
         alignment_period     = "300s"
@@ -202,9 +220,14 @@ resource "google_monitoring_alert_policy" "token_age" {
 
   documentation {
     mime_type = "text/markdown"
-    subject   = "[${var.environment}] Token not refreshed"
-    content   = "${local.runbook}#token-age"
+    subject   = "[${var.environment}] ${each.value.title}"
+    content   = "${local.runbook}#${each.key}"
   }
+}
+
+moved {
+  from = google_monitoring_alert_policy.token_age
+  to   = google_monitoring_alert_policy.silence["token-age"]
 }
 
 resource "google_monitoring_dashboard" "this" {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from shared.behind import GRACE, BehindSeries, Reason
 from shared.candles import Timeframe
 from shared.database.engine import transaction
 from shared.runs import NewRun, OpenedRun
@@ -14,7 +15,7 @@ from shared.series import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -62,18 +63,41 @@ PUBLISHED = text("""
     WHERE run_id = :run_id AND published_at IS NULL
 """)
 NOT_PUBLISHED = text("UPDATE runs SET published_at = NULL WHERE run_id = :run_id")
-# Of the targets. Trading of a halted stock settles nothing, and that is no news.
-STALE_SERIES = text("""
-    SELECT timeframe, count(*) AS series
-    FROM series
-    JOIN stocks USING (stock_code)
-    JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
-         AS due (timeframe, day) USING (timeframe)
-    WHERE is_target AND listed AND NOT ended AND covered_from IS NOT NULL
-      AND concat(state, audit_info) NOT LIKE '%거래정지%'
-      AND (settled_through IS NULL OR settled_through < day)
-    GROUP BY timeframe ORDER BY timeframe
+# Of the targets. What is being loaded is not behind, unless it has been waiting for as
+# long as a tick may take to settle a session. A stock for which the broker has nothing
+# has ``end_seen_on``. Trading of a halted stock settles nothing, and that is no news. A
+# target that was delisted before we knew it is not looked for; one that vanished is,
+# until an operator takes it from the targets.
+BEHIND = text("""
+    SELECT stock_code, stock_name, timeframe, settled_through, reason
+    FROM stocks
+    CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
+         AS due (timeframe, day)
+    LEFT JOIN series USING (stock_code, timeframe)
+    CROSS JOIN LATERAL (
+        SELECT min(written_at) AS waits_since
+        FROM tasks JOIN runs USING (run_id)
+        WHERE tasks.stock_code = stocks.stock_code
+          AND tasks.timeframe = due.timeframe
+          AND tasks.state IN ('queued', 'running', 'failed')
+          AND series.covered_from IS NULL
+    ) AS unfinished
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN NOT listed THEN CASE WHEN absences > 0 THEN 'VANISHED' END
+            WHEN ended THEN NULL
+            WHEN covered_from IS NULL THEN CASE
+                WHEN end_seen_on IS NULL AND coalesce(waits_since, '-infinity')
+                     < clock_timestamp() - make_interval(secs => :patience)
+                THEN 'NEVER_LOADED' END
+            WHEN concat(state, audit_info) LIKE '%거래정지%' THEN NULL
+            WHEN settled_through IS NULL OR settled_through < day THEN 'NOT_SETTLED'
+            END AS reason
+    ) AS judged
+    WHERE is_target AND reason IS NOT NULL AND (listed_on IS NULL OR listed_on <= day)
+    ORDER BY stock_code, timeframe
 """)
+LAST_REQUESTED = text("SELECT max(requested_at) FROM runs")
 COVERAGE = text("""
     SELECT stock_code, timeframe, covered_from, settled_through, ended
     FROM series
@@ -152,15 +176,38 @@ class RunLedger:
             for row in rows
         }
 
-    def stale_series(self, due: Mapping[Timeframe, date]) -> dict[str, int]:
-        """Series of target stocks that are not settled through the day that is due.
+    def behind(self, due: Mapping[Timeframe, date]) -> list[BehindSeries]:
+        """Series of targets that are not settled through the day that is due.
 
-        Returns:
-            How many, for each timeframe that has some.
+        Those that were never loaded, and those of targets that have vanished from the
+        broker's list, are among them; see ``BEHIND`` for those that are not.
+
+        Raises:
+            DatabaseUnavailable: If PostgreSQL does not answer.
+        """
+        values = _columns_of_days(due) | {"patience": GRACE.total_seconds()}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(BEHIND, values).all()
+        return [
+            BehindSeries(
+                stock_code=row.stock_code,
+                stock_name=row.stock_name,
+                timeframe=Timeframe(row.timeframe),
+                reason=Reason[row.reason],
+                settled_through=row.settled_through,
+            )
+            for row in rows
+        ]
+
+    def last_requested_at(self) -> datetime | None:
+        """When the newest run was requested; None before the first one.
+
+        Raises:
+            DatabaseUnavailable: If PostgreSQL does not answer.
         """
         with transaction(self._engine) as connection:
-            rows = connection.execute(STALE_SERIES, _columns_of_days(due)).all()
-        return {row.timeframe: row.series for row in rows}
+            found: datetime | None = connection.execute(LAST_REQUESTED).scalar()
+        return found
 
     def is_unsettled(
         self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]

@@ -1,13 +1,15 @@
 """The messages of the pipeline, and the checks at its edge.
 
 A *trigger* starts a run; a *collect request* is for one stock in one timeframe; a
-*reference request* and a *token request* are for what both need. All travel as JSON.
+*reference request* and a *token request* are for what both need; a *heartbeat* starts
+nothing. All travel as JSON.
 Whatever is unknown or malformed is refused by name, with the remedy; nothing is
 guessed.
 """
 
 from shared.messages.collect_request import CollectRequest
 from shared.messages.fields import ALL_LISTED
+from shared.messages.heartbeat import Heartbeat, is_heartbeat
 from shared.messages.reference_request import ReferenceRequest
 from shared.messages.token_request import TokenRequest
 from shared.messages.trigger import DEFAULT_DEPTH, Trigger
@@ -16,7 +18,9 @@ __all__ = [
     "ALL_LISTED",
     "DEFAULT_DEPTH",
     "CollectRequest",
+    "Heartbeat",
     "ReferenceRequest",
     "TokenRequest",
     "Trigger",
+    "is_heartbeat",
 ]

@@ -386,6 +386,20 @@ def test_another_program_with_our_app_key_is_told_and_work_still_gets_done(pipel
     assert '"event": "token_contested"' in log
 
 
+def test_a_heartbeat_is_one_line_in_the_log_and_no_run(pipeline):
+    runs = "SELECT count(*) FROM runs"
+    before = pipeline.query(runs)
+
+    answer = pipeline.push("dispatcher", "triggers", b'{"heartbeat":"test"}', "beat")
+
+    assert (answer, pipeline.query(runs)) == (200, before)
+    log = (pipeline.stack.logs / "dispatcher.log").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    (beat,) = [line for line in lines if line.get("event") == "heartbeat"]
+    assert (beat["source"], beat["targets"]) == ("test", 30)
+    assert beat["behind"] >= len(beat["stocks"])
+
+
 def test_no_secret_is_in_any_log_or_table(pipeline):
     secrets = [APP_KEY, SECRET_KEY]
     tokens = pipeline.stack.secrets.payloads("kiwoom-token")

@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
+from functions.reference_sync.reference_data import target_stocks
 from shared.candles import Timeframe
 from shared.database.engine import transaction
 from shared.database.run_ledger import RunLedger, add_tasks, run_id_of
+from shared.database.stock_store import StockStore
 from shared.messages import CollectRequest
 from shared.runs import NewRun
 from shared.series import Coverage
@@ -159,29 +161,148 @@ def test_the_next_tick_makes_a_run_of_its_own(ledger):
     assert len(second.messages) == 1
 
 
-def test_series_of_targets_that_are_stale_are_counted(
-    ledger, query, engine, reference_data
-):
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
-                " VALUES ('005930', '1d', '2026-01-01', '2026-11-18'),"
-                " ('000660', '1d', '2026-01-01', NULL),"
-                " ('035420', '1d', '2026-01-01', '2026-11-19'),"
-                " ('035720', '1d', NULL, NULL),"
-                " ('091990', '1d', '2026-01-01', '2023-12-28'),"
-                " ('005930', '1w', '2026-01-01', '2026-11-13'),"
-                " ('005930', '5m', '2026-01-01', '2026-11-18')"
-            )
-        )
+THURSDAY = {Timeframe.DAY_1: date(2026, 11, 19)}
+ALL_LOADED = (
+    "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
+    " SELECT stock_code, '1d', '2026-01-01', '2026-11-19' FROM stocks"
+    " WHERE is_target AND listed"
+)
 
-    due = {
-        Timeframe.DAY_1: date(2026, 11, 19),
-        Timeframe.WEEK_1: date(2026, 11, 13),
-        Timeframe.MINUTE_5: date(2026, 11, 19),
-    }
-    assert ledger.stale_series(due) == {"1d": 2, "5m": 1}
+
+@pytest.fixture
+def loaded(engine, reference_data):
+    """All listed targets are settled; returns how one of them is changed."""
+
+    def change(statement):
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+
+    change(ALL_LOADED)
+    return change
+
+
+def behind(ledger, due=THURSDAY):
+    return [str(series) for series in ledger.behind(due)]
+
+
+def test_where_all_is_settled_nothing_is_behind(ledger, loaded):
+    """One of the thirty was delisted in 2024, and is no alarm for ever."""
+    assert behind(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("settled_through = '2026-11-18'", "not settled since 2026-11-18"),
+        ("settled_through = NULL", "not settled"),
+        ("covered_from = NULL, settled_through = NULL", "never loaded"),
+    ],
+)
+def test_a_series_that_is_behind_is_named_with_the_reason(
+    ledger, loaded, change, reason
+):
+    loaded(f"UPDATE series SET {change} WHERE stock_code = '005930'")
+
+    assert behind(ledger) == [f"005930 삼성전자: {reason}"]
+
+
+def test_each_timeframe_is_judged_by_its_own_day(ledger, loaded):
+    loaded(
+        "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
+        " SELECT stock_code, '1w', covered_from, '2026-11-13' FROM series"
+    )
+
+    assert behind(ledger, {Timeframe.WEEK_1: date(2026, 11, 13)}) == []
+    assert len(behind(ledger, {Timeframe.WEEK_1: date(2026, 11, 20)})) == 29
+
+
+def test_a_target_without_any_row_was_never_loaded(ledger, loaded):
+    loaded("DELETE FROM series WHERE stock_code = '005930'")
+
+    assert behind(ledger) == ["005930 삼성전자: never loaded"]
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "expected"),
+    [
+        ("queued", 1, []),
+        ("running", 1, []),
+        ("queued", 19, ["005930 삼성전자: never loaded"]),
+        ("dead", 1, ["005930 삼성전자: never loaded"]),
+    ],
+)
+def test_what_is_being_loaded_is_behind_only_after_a_while(
+    ledger, loaded, state, hours, expected
+):
+    loaded("DELETE FROM series WHERE stock_code = '005930'")
+    loaded(
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at, written_at)"
+        f" VALUES ('r', 'm', '{{}}', now(), now() - interval '{hours} hours')"
+    )
+    loaded(
+        "INSERT INTO tasks (run_id, stock_code, timeframe, request, state)"
+        f" VALUES ('r', '005930', '1d', '{{}}', '{state}')"
+    )
+
+    assert behind(ledger) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # The broker has nothing of it.
+        "UPDATE series SET covered_from = NULL, end_seen_on = '2026-11-19'",
+        "UPDATE series SET settled_through = NULL, ended = true",
+        "UPDATE stocks SET is_target = false",
+        # Listed on the day after the one that is due.
+        "DELETE FROM series; UPDATE stocks SET listed_on = '2026-11-20'",
+    ],
+)
+def test_what_cannot_be_read_is_not_behind(ledger, loaded, change):
+    for statement in change.split(";"):
+        loaded(f"{statement} WHERE stock_code = '005930'")
+
+    assert behind(ledger) == []
+
+
+def test_a_halted_stock_settles_nothing_but_has_a_history(ledger, loaded):
+    loaded(
+        "UPDATE stocks SET state = '증거금100%|거래정지' WHERE stock_code = '005930'"
+    )
+    loaded(
+        "UPDATE series SET settled_through = '2026-11-01' WHERE stock_code = '005930'"
+    )
+    assert behind(ledger) == []
+
+    loaded("DELETE FROM series WHERE stock_code = '005930'")
+    assert behind(ledger) == ["005930 삼성전자: never loaded"]
+
+
+def test_a_target_that_vanished_is_named_until_it_is_no_target(ledger, loaded, engine):
+    """Also after its series has ended: an operator decides whether it was delisted."""
+    stocks = StockStore(engine)
+    others = [stock for stock in target_stocks() if stock.stock_code != "005930"]
+    listed = [stock for stock in others if stock.listed]
+
+    stocks.replace_listed(listed, ["0", "10"], unlisted_after=2)
+    assert behind(ledger) == []
+    stocks.replace_listed(listed, ["0", "10"], unlisted_after=2)
+    loaded("UPDATE series SET ended = true WHERE stock_code = '005930'")
+    assert behind(ledger) == ["005930 삼성전자: vanished from the broker's list"]
+
+    stocks.set_targets(["005930"], is_target=False)
+    assert behind(ledger) == []
+
+
+def test_the_newest_run_is_known_by_when_it_was_requested(ledger, loaded):
+    assert ledger.last_requested_at() is None
+
+    loaded(
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at)"
+        " VALUES ('r', 'm', '{}', '2026-11-20 10:30+09')"
+    )
+
+    assert ledger.last_requested_at() == kst("2026-11-20 10:30")
 
 
 DUE = {Timeframe.DAY_1: date(2026, 11, 20), Timeframe.WEEK_1: date(2026, 11, 20)}

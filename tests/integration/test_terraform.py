@@ -261,6 +261,22 @@ def test_every_alert_has_a_chapter_in_the_runbook(resources):
         assert alert["notification_channels"]
 
 
+def test_silence_is_an_alert_that_can_fire(resources):
+    """An absence is looked for at most 23.5 hours long."""
+    alerts = resources("google_monitoring_alert_policy")
+    metrics = resources("google_logging_metric")
+    listened_to = {}
+    for key in ("token-age", "ticks-silent"):
+        (condition,) = alerts[key]["conditions"]
+        (absent,) = condition["condition_absent"]
+        listened_to[key] = absent["duration"]
+        assert int(absent["duration"].rstrip("s")) <= 23.5 * 3600
+
+    assert listened_to == {"token-age": "46800s", "ticks-silent": "10800s"}
+    assert 'event =~ "^heartbeat$"' in metrics["heartbeat"]["filter"]
+    assert 'event =~ "^token_contested$"' in metrics["token-contested"]["filter"]
+
+
 STATUS_PAGE = """
   status_page:
     trigger: http

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from infra.local.announcement import Announcement
     from infra.local.screen.snapshot import DeadLetter, Limit, Run, Snapshot, TaskCount
+    from shared.behind import BehindSeries
 
 BAR_WIDTH = 20
 # Of the bars: timeframe, bar, requests, candles, series.
@@ -34,6 +35,7 @@ COLUMNS: tuple[tuple[int, JustifyMethod], ...] = (
 LABEL_WIDTH = 12
 LIMIT_CELLS = 6
 ACTIVE_RUNS = 4
+MOST_BEHIND = 10
 # A snapshot is taken twice a second.
 SILENT_SECONDS = 5.0
 HOUR, MINUTE = 3600, 60
@@ -277,6 +279,20 @@ def what_now(stack: Announcement) -> list[tuple[str, str]]:
 def fact(name: str, value: str) -> Text:
     """A line of ``what_now``."""
     return Text.assemble((f"{name:>14}  ", "cyan"), value)
+
+
+def behind_lines(behind: Sequence[BehindSeries]) -> list[Text]:
+    """A line for each target that is behind, with the reason and the timeframes."""
+    timeframes: dict[str, list[str]] = {}
+    for series in behind:
+        timeframes.setdefault(str(series), []).append(series.timeframe.value)
+    lines = [
+        Text(f"✗ behind: {stock} ({' '.join(of_stock)})", style="red")
+        for stock, of_stock in timeframes.items()
+    ]
+    left = len(lines) - MOST_BEHIND
+    more = [Text(f"✗ and {left} more", style="red")] if left > 0 else []
+    return lines[:MOST_BEHIND] + more
 
 
 def dead_letter_line(letter: DeadLetter) -> Text:

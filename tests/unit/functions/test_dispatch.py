@@ -5,8 +5,10 @@ import json
 import pytest
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
+from functions.dispatcher.heartbeat import Pulse, pulse
+from shared.behind import BehindSeries, Reason
 from shared.candles import Timeframe
-from shared.errors import MalformedMessage, PublishFailed
+from shared.errors import CalendarMissing, MalformedMessage, PublishFailed
 from shared.lanes import Lane
 from shared.messages import CollectRequest
 from shared.runs import OpenedRun
@@ -15,6 +17,15 @@ from tests.support.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:30")
 PUBLISHED = kst("2026-11-20 10:29:59")
+
+
+BEHIND = BehindSeries(
+    stock_code="005930",
+    stock_name="삼성전자",
+    timeframe=Timeframe.DAY_1,
+    reason=Reason.NOT_SETTLED,
+    settled_through=day("2026-11-18"),
+)
 
 
 class FakeStocks:
@@ -64,9 +75,12 @@ class FakeRuns:
         self.looked_at.append((list(stock_codes), due))
         return self.unsettled
 
-    def stale_series(self, due):
+    def behind(self, due):
         self.due = due
-        return {"1d": 3}
+        return [BEHIND]
+
+    def last_requested_at(self):
+        return kst("2026-11-20 10:25")
 
     def mark_published(self, run_id):
         self.history.append("marked")
@@ -301,9 +315,32 @@ def test_what_an_operator_asks_for_is_never_superseded(trigger):
         ("2026-11-23 09:05", "2026-11-20", "2026-11-20"),
     ],
 )
-def test_a_tick_tells_how_many_series_are_stale(now, day, week):
+def test_a_tick_tells_which_series_are_behind(now, day, week):
     result, _, runs = run({"timeframe": "5m"}, now=kst(now))
 
-    assert result.stale_series == {"1d": 3}
+    assert list(result.behind) == [BEHIND]
     assert runs.due[Timeframe.MINUTE_5].isoformat() == day
     assert runs.due[Timeframe.WEEK_1].isoformat() == week
+
+
+def test_a_heartbeat_is_answered_with_what_is_behind_and_starts_nothing():
+    runs = FakeRuns()
+
+    found = pulse(FakeStocks(), runs, lambda: CALENDAR, kst("2026-11-20 18:00"))
+
+    assert found == Pulse(
+        targets=2, behind=[BEHIND], last_run_at=kst("2026-11-20 10:25")
+    )
+    assert runs.due[Timeframe.MINUTE_5] == day("2026-11-19")
+    assert runs.history == []
+
+
+def test_a_heartbeat_is_answered_before_the_calendar_is_loaded():
+    def missing():
+        message = "no trading calendar was loaded yet"
+        raise CalendarMissing(message)
+
+    runs = FakeRuns()
+    pulse(FakeStocks(targets=[]), runs, missing, NOW)
+
+    assert runs.due == {}

@@ -18,6 +18,7 @@ from infra.local.screen.snapshot import (
     TaskCount,
 )
 from infra.local.screen.terminal import Terminal
+from shared.behind import BehindSeries, Reason
 from shared.candles import Timeframe
 from tests.support.builders import kst
 
@@ -311,3 +312,24 @@ def test_piped_output_is_lines_without_control_characters():
     assert first.endswith(" s")
     assert second == "a line " * 20
     assert "\x1b" not in output.getvalue()
+
+
+def test_targets_that_are_behind_are_named_once_with_their_timeframes():
+    behind = [
+        BehindSeries(
+            stock_code=f"{number:06}",
+            stock_name="가상",
+            timeframe=timeframe,
+            reason=Reason.NEVER_LOADED,
+            settled_through=None,
+        )
+        for number in range(12)
+        for timeframe in (Timeframe.DAY_1, Timeframe.WEEK_1)
+    ]
+
+    lines = [line.plain for line in render.behind_lines(behind)]
+
+    assert lines[0] == "✗ behind: 000000 가상: never loaded (1d 1w)"
+    assert lines[-1] == "✗ and 2 more"
+    assert len(lines) == 11
+    assert render.behind_lines([]) == []

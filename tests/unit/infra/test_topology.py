@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,13 @@ from infra.topology import PIPELINE, RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
 from shared.lanes import COLLECT_TOPICS, Lane, call_of, collect_topic
-from shared.messages import ReferenceRequest, TokenRequest, Trigger
+from shared.messages import (
+    Heartbeat,
+    ReferenceRequest,
+    TokenRequest,
+    Trigger,
+    is_heartbeat,
+)
 from shared.settings import PubSubSettings, SecretSettings
 from tests.support.builders import kst
 
@@ -196,7 +204,11 @@ def test_pubsub_accepts_the_numbers():
 
 
 def test_every_trigger_that_is_scheduled_is_accepted():
-    triggers = [s for s in TOPOLOGY.schedules.values() if s.topic == "triggers"]
+    triggers = [
+        schedule
+        for schedule in TOPOLOGY.schedules.values()
+        if schedule.topic == "triggers" and "heartbeat" not in schedule.payload
+    ]
     asked = {
         timeframe
         for schedule in triggers
@@ -282,3 +294,16 @@ def test_only_what_opens_connections_has_a_database():
         main = ROOT / "functions" / function.source / "main.py"
         imported = {path.parent.name for path in imported_by(main)}
         assert (function.database != "none") == ("database" in imported)
+
+
+def test_a_heartbeat_comes_several_times_within_the_alert_on_its_absence():
+    """At every hour of every day, since silence must be noticed on a holiday too."""
+    heartbeat = TOPOLOGY.schedules["heartbeat"]
+    data = json.dumps(heartbeat.payload).encode()
+    times = CronSim(heartbeat.cron, kst("2026-11-20 17:00"))
+    gaps = [b - a for a, b in pairwise(islice(times, 100))]
+
+    assert heartbeat.topic == "triggers"
+    assert is_heartbeat(data)
+    assert Heartbeat.from_bytes(data) == Heartbeat(source="schedule")
+    assert max(gaps) == timedelta(hours=1)
