@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from shared.candles import Timeframe
 from shared.database.literals import bounds, instants, literal
-from shared.sessions import DAY, midnight
+from shared.sessions import DAY, kst_date, midnight
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from shared.candles import Candle
+    from shared.database.session_seals import Touched
     from shared.series import Attempt, CollectedSeries, PriceMove, Series
 
 
@@ -73,8 +74,10 @@ UPSERT = text("""
             turnover = excluded.turnover, session = excluded.session,
             rescaled = false
     )
-    SELECT count(*) FILTER (WHERE NOT is_known), count(*) FILTER (WHERE is_known),
-           (SELECT count(*) FROM revised)
+    SELECT count(*) FILTER (WHERE NOT is_known) AS inserted,
+           count(*) FILTER (WHERE is_known) AS updated,
+           (SELECT count(*) FROM revised) AS revised,
+           array_agg(DISTINCT (opened_at AT TIME ZONE interval '9 hours')::date) AS days
     FROM differing
 """)
 # Where there is no candle at all, nothing has to be compared and no conflict looked
@@ -129,6 +132,7 @@ def withdraw(
     key: dict[str, Any],
     attempt: Attempt,
     collected: CollectedSeries,
+    touched: Touched,
 ) -> int:
     """Remove candles that the broker does not serve where it served all it has."""
     if attempt.series.covered_from is None:
@@ -142,6 +146,7 @@ def withdraw(
     if gone:
         values = {"gone": instants(gone), "settled_before": _settled_before(attempt)}
         connection.execute(WITHDRAW, key | values)
+        touched.add_instants(gone)
     return len(gone)
 
 
@@ -150,6 +155,7 @@ def upsert(
     key: dict[str, Any],
     attempt: Attempt,
     collected: CollectedSeries,
+    touched: Touched,
 ) -> tuple[int, int, int]:
     """Write the candles; return how many were inserted, updated and revised.
 
@@ -171,10 +177,12 @@ def upsert(
             found = connection.execute(INSERT_NEW, columns | period).rowcount
             if found:
                 inserted += found
+                touched.add(*map(kst_date, period.values()))
                 continue
         row = connection.execute(UPSERT, columns | values).one()
-        inserted, updated = inserted + row[0], updated + row[1]
-        revised += row[2]
+        inserted, updated = inserted + row.inserted, updated + row.updated
+        revised += row.revised
+        touched.add_days(row.days or ())
     return inserted, updated, revised
 
 

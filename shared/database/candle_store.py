@@ -12,8 +12,15 @@ from shared.database.candle_rows import upsert, withdraw
 from shared.database.engine import transaction
 from shared.database.literals import bounds, instants
 from shared.database.price_moves import apply_move
+from shared.database.session_seals import (
+    Touched,
+    look_for_broken,
+    mend,
+    seal_again,
+)
 from shared.database.session_store import lock_version
 from shared.errors import StaleSeries
+from shared.modes import Mode
 from shared.series import (
     Attempt,
     CollectedSeries,
@@ -22,7 +29,7 @@ from shared.series import (
     WriteCounts,
     task_state,
 )
-from shared.sessions import midnight
+from shared.sessions import kst_date, midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +43,11 @@ if TYPE_CHECKING:
 
 
 LOCK_SERIES = text("""
-    SELECT version FROM series
+    SELECT version,
+           EXISTS (SELECT FROM broken_seals
+                   WHERE broken_seals.stock_code = series.stock_code
+                     AND broken_seals.timeframe = series.timeframe) AS is_broken
+    FROM series
     WHERE stock_code = :stock_code AND timeframe = :timeframe AND leased_by = :owner
     FOR UPDATE
 """)
@@ -129,10 +140,16 @@ class CandleStore:
         request = attempt.request
         key: dict[str, Any] = _key(request) | {"run_id": request.run_id}
         with transaction(self._engine) as connection:
-            _refuse_stale(connection, key, attempt, collected)
-            withdrawn = withdraw(connection, key, attempt, collected)
-            inserted, updated, revised = upsert(connection, key, attempt, collected)
-            rescaled, follow_up = apply_move(connection, key, request, collected)
+            is_broken = _refuse_stale(connection, key, attempt, collected)
+            is_broken |= _finds_broken(connection, key, attempt, collected)
+            touched = Touched()
+            withdrawn = withdraw(connection, key, attempt, collected, touched)
+            inserted, updated, revised = upsert(
+                connection, key, attempt, collected, touched
+            )
+            rescaled, follow_up = apply_move(
+                connection, key, request, collected, touched
+            )
             counts = WriteCounts(
                 inserted=inserted,
                 updated=updated,
@@ -145,6 +162,10 @@ class CandleStore:
             absences.record(connection, key, collected)
             missing = absences.missing(connection, key, collected)
             _write_series(connection, key, collected)
+            if is_broken and collected.complete:
+                series = collected.series
+                touched.add_days(mend(connection, key, series, collected.complete))
+            seal_again(connection, key, attempt.series, collected.series, touched)
             state = task_state(collected, missing)
             _finish_task(connection, key, attempt, state, counts, missing)
             staged_chains.discard(connection, key)
@@ -163,15 +184,33 @@ def _refuse_stale(
     key: dict[str, Any],
     attempt: Attempt,
     collected: CollectedSeries,
-) -> None:
+) -> bool:
+    """Lock calendar and series; tell whether a seal of the series is known broken."""
     # The calendar first, as one who changes it locks them in this order.
     if lock_version(connection) != collected.calendar:
         message = "the trading calendar changed while candles were collected"
         raise StaleSeries(message)
-    lock = connection.execute(LOCK_SERIES, key | {"owner": attempt.owner})
-    if lock.scalar() != attempt.series.version:
+    lock = connection.execute(LOCK_SERIES, key | {"owner": attempt.owner}).first()
+    if lock is None or lock.version != attempt.series.version:
         message = f"{attempt.request.stock_code} changed while it was collected"
         raise StaleSeries(message)
+    return bool(lock.is_broken)
+
+
+def _finds_broken(
+    connection: Connection,
+    key: dict[str, Any],
+    attempt: Attempt,
+    collected: CollectedSeries,
+) -> bool:
+    """Compare seals where they will be written anew, or are to be verified."""
+    request = attempt.request
+    if request.timeframe.minutes and request.mode is not Mode.VERIFY:
+        return False
+    read = [period.first for period in collected.complete]
+    read += [candle.opened_at for candle in collected.candles[:1]]
+    first = kst_date(min(read, default=collected.read_at))
+    return look_for_broken(connection, key, attempt.series, first)
 
 
 def _quarantine(

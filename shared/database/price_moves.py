@@ -10,6 +10,7 @@ from sqlalchemy import text
 from shared.candles import Timeframe
 from shared.database.candle_rows import ratios
 from shared.database.run_ledger import add_tasks
+from shared.database.session_seals import EARLIEST
 from shared.runs import rebuild_run
 from shared.series import FollowUp
 from shared.sessions import DAY, midnight
@@ -17,6 +18,7 @@ from shared.sessions import DAY, midnight
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from shared.database.session_seals import Touched
     from shared.messages import CollectRequest
     from shared.series import CollectedSeries
 
@@ -70,6 +72,7 @@ def apply_move(
     key: dict[str, Any],
     request: CollectRequest,
     collected: CollectedSeries,
+    touched: Touched,
 ) -> tuple[int, FollowUp | None]:
     """Record a corporate action, and move what the broker no longer serves.
 
@@ -96,6 +99,8 @@ def apply_move(
         "oldest_served": min(served, default=AFTER_ALL_CANDLES),
     }
     rescaled = connection.execute(RESCALE, key | scale).rowcount
+    if rescaled:
+        touched.add(EARLIEST, move.after)
     others = connection.execute(OTHER_TIMEFRAMES, key | action).scalars().all()
     if not others:
         return rescaled, None

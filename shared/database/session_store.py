@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from shared.database.engine import transaction
+from shared.database.session_seals import unseal
 from shared.errors import CalendarMissing
 from shared.sessions import DAY, LATE_CANDLE, Calendar, MarketSession, midnight
 
@@ -98,6 +99,7 @@ UNSETTLE = text("""
     FROM judged
     WHERE judged.stock_code = series.stock_code
       AND judged.timeframe = series.timeframe AND settled_through >= since
+    RETURNING series.stock_code, series.timeframe
 """)
 QUARANTINE = text("""
     WITH homeless AS (
@@ -292,7 +294,9 @@ def _judge_anew(
         return
     for day in sorted(day for day in days if day <= judged_through):
         session = MarketSession.at(day, *after[day]) if day in after else None
-        connection.execute(UNSETTLE, {"day": day})
+        unsettled = connection.execute(UNSETTLE, {"day": day}).all()
+        if unsettled:
+            unseal(connection, [(row.stock_code, row.timeframe) for row in unsettled])
         reason = "the calendar was changed: "
         reason += "closed" if session is None else f"{session.opens_at:%H:%M}"
         place = {

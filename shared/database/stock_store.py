@@ -88,6 +88,8 @@ ARCHIVE = (
         FROM former JOIN stocks USING (stock_code)
         ON CONFLICT (stock_code, listed_on, timeframe, opened_at) DO NOTHING
     """),
+    text("DELETE FROM session_seals WHERE stock_code = ANY(cast(:codes AS text[]))"),
+    text("DELETE FROM broken_seals WHERE stock_code = ANY(cast(:codes AS text[]))"),
     text("DELETE FROM staged_chains WHERE stock_code = ANY(cast(:codes AS text[]))"),
     text("""
         WITH former AS (
