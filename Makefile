@@ -117,6 +117,12 @@ checkov: $(CHECKOV) ## Check the Terraform stack with checkov; each skip has its
 emulator: $(LOCAL) ## Fetch Google's Pub/Sub emulator into .local (53 MB; needs Java 11)
 	@$(BIN)/python -m infra.local.fetch_emulator
 
+##@ Data
+
+.PHONY: verify
+verify: $(LOCAL) ## Was a settled candle changed by anyone but the pipeline? (STOCKS=005930,000660 ACCEPT=1)
+	@$(BIN)/python -m infra.seals --stocks '$(STOCKS)' --accept '$(ACCEPT)'
+
 ##@ Reference data
 
 .PHONY: calendar

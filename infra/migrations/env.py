@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from alembic import context
+from sqlalchemy import inspect
 
+from infra.seals import seal_what_is_there
 from shared.database.engine import new_engine, transaction
 from shared.settings import MIGRATION_DEADLINES, DatabaseSettings
 
@@ -18,6 +20,9 @@ def run() -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         context.configure(connection=connection)
         context.run_migrations()
+    # Outside of that transaction: interrupted, it continues with the next migration.
+    if inspect(engine).has_table("session_seals"):
+        seal_what_is_there(engine)
     engine.dispose()
 
 

@@ -171,6 +171,26 @@ MEND = text("""
                   AND (opened_at < first OR opened_at >= beyond)))
     RETURNING session_date
 """)
+# With settled candles after their last seal.
+UNSEALED = text("""
+    SELECT stock_code, timeframe FROM series
+    WHERE settled_through IS NOT NULL
+      AND EXISTS (
+          SELECT FROM candles
+          WHERE candles.stock_code = series.stock_code
+            AND candles.timeframe = series.timeframe
+            AND opened_at < (settled_through + 1)::timestamp
+                            AT TIME ZONE interval '9 hours'
+            AND opened_at >= coalesce(
+                (SELECT (max(session_date)
+                         + CASE WHEN series.timeframe IN ('1d', '1w')
+                                THEN interval '1 year' ELSE interval '1 day' END)
+                        AT TIME ZONE interval '9 hours'
+                 FROM session_seals AS seal
+                 WHERE seal.stock_code = series.stock_code
+                   AND seal.timeframe = series.timeframe), '-infinity'))
+    ORDER BY stock_code, timeframe
+""")
 SERIES = text("""
     SELECT stock_code, timeframe FROM series
     WHERE settled_through IS NOT NULL
@@ -264,6 +284,12 @@ class SessionSeals:
             rows = connection.execute(SERIES, {"stock_codes": list(stock_codes)}).all()
         return [(row.stock_code, Timeframe(row.timeframe)) for row in rows]
 
+    def unsealed(self) -> list[tuple[str, Timeframe]]:
+        """The series with settled candles after their last seal."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(UNSEALED).all()
+        return [(row.stock_code, Timeframe(row.timeframe)) for row in rows]
+
     def check(
         self, stock_code: str, timeframe: Timeframe, *, record: bool = True
     ) -> list[BrokenSeal]:
@@ -297,6 +323,18 @@ class SessionSeals:
             if settled is None:
                 return 0
             return _write(connection, key, [], settled)
+
+    def accept(
+        self, stock_code: str, timeframe: Timeframe, broken: Sequence[BrokenSeal]
+    ) -> None:
+        """Seal the candles of broken seals as they are now."""
+        key: dict[str, Any] = {"stock_code": stock_code, "timeframe": timeframe.value}
+        spans = [(seal.session_date, seal.last_day) for seal in broken]
+        with transaction(self._engine) as connection:
+            settled: date | None = connection.execute(LOCK_SETTLED, key).scalar()
+            _write(connection, key, spans, settled)
+            everything = key | _all_since(timeframe, EARLIEST)
+            connection.execute(FORGET_MENDED, everything)
 
 
 def look_for_broken(

@@ -67,10 +67,10 @@ def test_a_candle_before_what_is_covered_is_not_missed(harness):
     harness.query("UPDATE series SET covered_from = covered_from + 2")
     harness.query("DELETE FROM candles WHERE opened_at < '2026-11-10 15:00+00'")
 
-    wrong = harness.judge().wrong
+    missing = [sentence for sentence in harness.judge().wrong if "missing" in sentence]
 
-    assert len(wrong) == 1
-    assert "1d" in wrong[0]
+    assert len(missing) == 1
+    assert "1d" in missing[0]
 
 
 def test_provisional_candles_are_those_of_their_last_reading(harness):
@@ -114,6 +114,29 @@ def test_a_stock_that_is_gone_is_as_it_was_before(harness):
     assert harness.judge().wrong == []
     harness.query("DELETE FROM candles WHERE opened_at = :at", at=kst("2026-10-01"))
     assert "1 missing" in harness.judge().wrong[0]
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "day"), [("5m", "2026-11-16"), ("1d", "2026-01-01")]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE session_seals SET digest = sha256('')",
+        "UPDATE session_seals SET candles = candles + 1",
+        "DELETE FROM session_seals",
+        "UPDATE session_seals SET session_date = '2027-01-04'",
+    ],
+)
+def test_one_wrong_seal_is_found(harness, timeframe, day, change):
+    harness.query(
+        f"{change} WHERE timeframe = :t AND session_date = :day", t=timeframe, day=day
+    )
+
+    (sentence,) = harness.judge().wrong
+
+    assert f"005930 {timeframe}" in sentence
+    assert f"seals wrong from {day}" in sentence
 
 
 def test_faults_do_not_deceive_the_judge(harness):

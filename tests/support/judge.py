@@ -2,7 +2,7 @@
 
 It shares no code with the collector. It asks the broker over its HTTP contract, reads
 the answers with a parser of its own, from today's anchor back, and compares every row
-of the database, in all series, from ``covered_from`` on.
+of the database, in all series, from ``covered_from`` on. It also makes each seal anew.
 
 ``python -m tests.support.judge http://127.0.0.1:8080`` judges the database at
 ``DATABASE_URL`` against a broker that is running.
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 import requests
@@ -46,6 +47,9 @@ SERIES = text("""
 CANDLES = text("""
     SELECT opened_at, open, high, low, close, volume, turnover, session, rescaled
     FROM candles WHERE stock_code = :stock_code AND timeframe = :timeframe
+""")
+SEALS = text("""
+    SELECT stock_code, timeframe, session_date, candles, digest FROM session_seals
 """)
 SESSIONS = text("SELECT session_date, opens_at, closes_at FROM market_sessions")
 
@@ -184,12 +188,15 @@ class Verdict:
     extra: dict[datetime, Row] = field(default_factory=dict)
     different: dict[datetime, tuple[Row, Row]] = field(default_factory=dict)
     marked: list[datetime] = field(default_factory=list)
+    # Days whose seal is none, is of other candles, or should not be there.
+    unsealed: list[date] = field(default_factory=list)
     # Not counted as wrong: what was never read before it left the broker.
     lost: int = 0
 
     @property
     def is_right(self) -> bool:
-        return not (self.missing or self.extra or self.different or self.marked)
+        rows = self.missing or self.extra or self.different or self.marked
+        return not (rows or self.unsealed)
 
     def __str__(self) -> str:
         name = f"{self.stock_code} {self.timeframe}"
@@ -208,6 +215,8 @@ class Verdict:
             lines.append(f"{what}, first ours {tuple(ours)}, theirs {tuple(theirs)}")
         if self.marked:
             lines.append(f"{len(self.marked):,} served, but marked as rescaled")
+        if self.unsealed:
+            lines.append(f"{len(self.unsealed):,} seals wrong from {self.unsealed[0]}")
         return f"{name}, {self.compared:,} compared: " + "; ".join(lines)
 
 
@@ -239,6 +248,9 @@ def judge(broker: Broker, engine, now: datetime, facts: Facts | None = None):
     """Compare every row of every series."""
     verdicts = []
     with engine.connect() as connection:
+        seals: dict[tuple[str, str], dict[date, tuple[int, bytes]]] = {}
+        for stock_code, timeframe, day, candles, digest in connection.execute(SEALS):
+            seals.setdefault((stock_code, timeframe), {})[day] = candles, digest
         for series in connection.execute(SERIES).mappings().all():
             key = {name: series[name] for name in ("stock_code", "timeframe")}
             stored, rescaled = {}, set()
@@ -248,8 +260,38 @@ def judge(broker: Broker, engine, now: datetime, facts: Facts | None = None):
                 if is_rescaled:
                     rescaled.add(instant)
             case = _Case(broker, now, facts or Facts(), series)
-            verdicts.append(case.judge(stored, rescaled))
+            verdict = case.judge(stored, rescaled)
+            found = seals.pop((key["stock_code"], key["timeframe"]), {})
+            right = sealed(stored, key["timeframe"], series["settled_through"])
+            verdict.unsealed = sorted(
+                day
+                for day in found.keys() | right.keys()
+                if found.get(day) != right.get(day)
+                and not case.cannot_be_mended(day, found.get(day), right.get(day))
+            )
+            verdicts.append(verdict)
+    for (stock_code, timeframe), found in seals.items():
+        verdicts.append(Verdict(stock_code, timeframe, unsealed=sorted(found)))
     return Judgement(verdicts)
+
+
+def sealed(
+    stored: Mapping[datetime, Row], timeframe: str, settled_through: date | None
+) -> dict[date, tuple[int, bytes]]:
+    """How many candles each seal is of, and their digest."""
+    lines: dict[date, list[str]] = {}
+    for at, row in sorted(stored.items()):
+        day = at.date()
+        if settled_through is None or day > settled_through:
+            continue
+        values = ["" if value is None else str(value) for value in row]
+        line = ",".join([str(int(at.timestamp())), *values]) + "\n"
+        of = day if timeframe.endswith("m") else date(day.year, 1, 1)
+        lines.setdefault(of, []).append(line)
+    return {
+        day: (len(of), sha256("".join(of).encode()).digest())
+        for day, of in lines.items()
+    }
 
 
 class _Case:
@@ -260,6 +302,7 @@ class _Case:
         self.stock_code, self.timeframe = series["stock_code"], series["timeframe"]
         self.covered_from = series["covered_from"]
         self.settled_through = series["settled_through"] or date.min
+        self.floor: datetime | None = None
         self.verdict: Verdict = Verdict(self.stock_code, self.timeframe)
 
     def judge(self, stored: dict[datetime, Row], rescaled: set[datetime]) -> Verdict:
@@ -274,7 +317,7 @@ class _Case:
                 return self.verdict
             self.now = gone_since - timedelta(seconds=1)
             served, has_ended = self.served(since, self.now)
-        floor = min(served, default=None) if has_ended else None
+        floor = self.floor = min(served, default=None) if has_ended else None
         gone = {at: row for at, row in stored.items() if floor and at < floor}
         self._judge_served(
             {at: row for at, row in stored.items() if at not in gone}, served
@@ -282,6 +325,11 @@ class _Case:
         self.verdict.marked = sorted(rescaled & served.keys())
         self._judge_gone(gone)
         return self.verdict
+
+    def cannot_be_mended(self, day, found, right) -> bool:
+        """Whether candles were deleted that the broker no longer serves: told rightly."""
+        is_gone = self.floor is not None and day < self.floor.date()
+        return is_gone and found is not None and found[0] > (right or (0,))[0]
 
     def served(self, since: date, now: datetime) -> tuple[dict[datetime, Row], bool]:
         return self.broker.rows(self.stock_code, self.timeframe, since, now)
