@@ -63,26 +63,27 @@ OF_THE_TOUCHED = _seals("""
             FROM candles
             WHERE stock_code = :stock_code AND timeframe = :timeframe
               AND opened_at >= (SELECT first FROM span) AND opened_at < :beyond
-              AND ((opened_at AT TIME ZONE interval '9 hours')::date
-                       <@ (SELECT touched FROM span)
-                   OR (opened_at AT TIME ZONE interval '9 hours')::date
-                       >= (SELECT unsealed_from FROM span))
+              AND (opened_at >= (SELECT unsealed_from FROM span)
+                   OR opened_at <@ cast(:touched AS tstzmultirange))
 """)
 # Whatever comes after the last seal is sealed, too: a series that settled before there
 # were seals catches up.
 SEAL = text(f"""
-    WITH last AS (
-        SELECT coalesce(max(session_date) + 1, '-infinity') AS day FROM session_seals
-        WHERE stock_code = :stock_code AND timeframe = :timeframe
-    ), span AS (
-        SELECT cast(:touched AS datemultirange) AS touched, day AS unsealed_from,
-               least(lower(cast(:touched AS datemultirange)), day)::timestamp
-                   AT TIME ZONE interval '9 hours' AS first
-        FROM last
+    WITH span AS (
+        SELECT unsealed_from,
+               least(lower(cast(:touched AS tstzmultirange)), unsealed_from) AS first
+        FROM (
+            SELECT coalesce((max(session_date) + 1)::timestamp
+                            AT TIME ZONE interval '9 hours', '-infinity')
+                       AS unsealed_from
+            FROM session_seals
+            WHERE stock_code = :stock_code AND timeframe = :timeframe
+        ) AS last
     ), fresh AS ({OF_THE_TOUCHED}), gone AS (
         DELETE FROM session_seals
         WHERE stock_code = :stock_code AND timeframe = :timeframe
-          AND (session_date <@ (SELECT touched FROM span)
+          AND (session_date::timestamp AT TIME ZONE interval '9 hours'
+                   <@ cast(:touched AS tstzmultirange)
                OR session_date > coalesce(cast(:settled_through AS date), '-infinity'))
           AND session_date NOT IN (SELECT session_date FROM fresh)
     )
@@ -406,7 +407,7 @@ def _write(
             for first, last in spans
         }
     values = {
-        "touched": "{" + ",".join(f"[{a},{b}]" for a, b in spans) + "}",
+        "touched": _instants(spans),
         "settled_through": settled_through,
         "beyond": midnight((settled_through or EARLIEST) + DAY),
         "unit": _unit(timeframe),
@@ -419,6 +420,14 @@ def _all_since(timeframe: Timeframe, day: date) -> dict[str, Any]:
     first_day = day if timeframe.minutes else day.replace(month=1, day=1)
     first = midnight(first_day)
     return {"first_day": first_day, "first": first, "unit": _unit(timeframe)}
+
+
+def _instants(spans: Iterable[tuple[date, date]]) -> str:
+    """Days as a multirange of PostgreSQL, which joins what overlaps."""
+    ranges = (
+        f"[{midnight(a).isoformat()},{midnight(b + DAY).isoformat()})" for a, b in spans
+    )
+    return "{" + ",".join(ranges) + "}"
 
 
 def _unit(timeframe: Timeframe) -> str:

@@ -24,6 +24,7 @@ from tests.bench import (
     pipeline,
     reading,
     report,
+    sealing,
     slots,
     upsert,
 )
@@ -61,6 +62,8 @@ def measure_storing(found, runs):
         servers.migrate(url)
         say("storing candles")
         found["upsert"] = upsert.measure(url, runs)
+        say("seals")
+        found["sealing"] = sealing.measure(url, runs)
         say("request slots")
         found["slots"] = slots.measure(url)
 

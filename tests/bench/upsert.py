@@ -21,7 +21,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
 from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.candle_rows import upsert
 from shared.database.engine import new_engine
-from shared.database.session_seals import Touched, seal_again
+from shared.database.session_seals import Touched
 from shared.series import Attempt, CollectedSeries, Series
 from shared.sessions import KST
 from shared.settings import DatabaseSettings
@@ -101,22 +101,6 @@ def ours(engine, page, series=None):
         return upsert(connection, key, attempt, collected, Touched())
 
 
-def sealed(engine, page, series=None):
-    """As ours, and the sessions are sealed, which must cost a tenth at most."""
-    request = a_request("5m", stock_code=page[0].stock_code)
-    attempt = Attempt(
-        request=request, owner="bench", series=series or Series(), listed=True
-    )
-    key = {"stock_code": request.stock_code, "timeframe": "5m", "run_id": "bench"}
-    collected = CollectedSeries(
-        series=Series(), calendar=0, read_at=page[-1].opened_at, candles=page
-    )
-    touched = Touched()
-    with engine.begin() as connection:
-        upsert(connection, key, attempt, collected, touched)
-        seal_again(connection, key, COVERED, COVERED, touched)
-
-
 def columns(candle):
     return {
         "stock_code": candle.stock_code,
@@ -176,7 +160,6 @@ def copy(engine, page):
 
 WAYS = {
     "unnest upsert (ours)": (ours, PAGES),
-    "ours, sealed": (sealed, PAGES),
     "raw COPY": (copy, PAGES),
     "ORM, look then add_all": (orm, 30),
     "executemany": (executemany, 10),
