@@ -31,6 +31,10 @@ class IncompleteData(ValueError):
         super().__init__(text)
         self.gaps = gaps
 
+    def __reduce__(self) -> tuple[type[IncompleteData], tuple[pd.DataFrame, str]]:
+        """Travel between processes with all of it."""
+        return IncompleteData, (self.gaps, str(self))
+
 
 def describe(gaps: list[Gap], damaged: list[str]) -> str:
     """Name series and ranges, and the message that fetches each."""

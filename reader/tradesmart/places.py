@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from tradesmart.errors import SourceUnavailable
 from tradesmart.folder import Folder
@@ -73,10 +72,22 @@ def open_place(to: str | os.PathLike[str], *, writing: bool = False) -> Iterator
         raise SourceUnavailable(message) from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except OSError:
             message = f"another export is at work in {folder}; wait until it is done"
             raise SourceUnavailable(message) from None
         place = Folder(folder)
         place.remove_unfinished()
         yield place
+
+
+def _lock(file: IO[str]) -> None:
+    """Keep others out until the file is closed; on Windows, no one is kept out.
+
+    Raises:
+        OSError: If another process has locked it.
+    """
+    with suppress(ImportError):
+        import fcntl  # noqa: PLC0415
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

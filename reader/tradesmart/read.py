@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from shared.sessions import DAY, kst_date, midnight
+from shared.candles import Timeframe
+from shared.sessions import DAY, kst_date, midnight, week_of
 from shared.stocks import STOCK_CODE
 from tradesmart import frames
 from tradesmart.errors import IncompleteData, describe
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
 
-    from tradesmart.judgement import Known
+    from tradesmart.judgement import Instants, Known
     from tradesmart.source import Snapshot
 
 Stocks = str | list[str] | tuple[str, ...]
@@ -248,6 +249,7 @@ class Reading:
         begins = kst_date(first) if first else self._covered_from()
         calendar = snapshot.calendar(begins, kst_date(snapshot.read_at))
         self._judgement = Judgement(calendar, request, snapshot.read_at)
+        self._begins = {known.stock_code: self._begin(known) for known in self._known}
         self._ends = {known.stock_code: self._end(known) for known in self._known}
 
     def table(self, *, one_stock: bool) -> pa.Table:
@@ -259,7 +261,7 @@ class Reading:
         table = _from_batches(
             self._batches(one_stock=one_stock), self._request, one_stock
         )
-        table = self._settled(frames.in_order(table))
+        table = self._wanted(frames.in_order(table))
         begins = {
             code: (begin, end) for code, begin, end in self._parts(table, one_stock)
         }
@@ -276,7 +278,7 @@ class Reading:
         waiting = {known.stock_code: known for known in self._known}
         batches = self._batches(one_stock=False, names=(), in_order=True)
         for batch in batches:
-            table = self._settled(pa.Table.from_batches([batch]))
+            table = self._wanted(pa.Table.from_batches([batch]))
             instants = frames.instants(table)
             for code, begin, end in self._parts(table, one_stock=False):
                 if open_parts and code not in open_parts:
@@ -304,12 +306,12 @@ class Reading:
             while rows + len(rest) >= MOST_ROWS:
                 taken = rest.slice(0, MOST_ROWS - rows)
                 rest = rest.slice(len(taken))
-                yield self._settled(pa.Table.from_batches([*waiting, taken]))
+                yield self._wanted(pa.Table.from_batches([*waiting, taken]))
                 waiting, rows = [], 0
             waiting.append(rest)
             rows += len(rest)
         if rows:
-            yield self._settled(pa.Table.from_batches(waiting))
+            yield self._wanted(pa.Table.from_batches(waiting))
 
     def check(self) -> None:
         """Refuse what is not complete.
@@ -363,14 +365,24 @@ class Reading:
         # While the source is at work on the next batch.
         return batches if one_stock else map(frames.encoded, batches)
 
-    def _settled(self, table: pa.Table) -> pa.Table:
-        """Without what is not settled, where that is what is wanted."""
-        if not self._request.settled or len(set(self._ends.values())) == 1:
-            return table
+    def _wanted(self, table: pa.Table) -> pa.Table:
+        """Without what is not settled or covered, where only that is wanted."""
+        request = self._request
+        opened = frames.instants(table)
+        is_wanted = np.ones(len(table), dtype=bool)
+        if request.settled:
+            is_wanted &= opened < self._bounds(table, self._ends)
+        if request.first is None and request.require is not None:
+            is_wanted &= opened >= self._bounds(table, self._begins)
+        return table if is_wanted.all() else table.filter(pa.array(is_wanted))
+
+    def _bounds(self, table: pa.Table, of_stocks: dict[str, int]) -> Instants | int:
+        """The bound of each row; one for all, where they are alike."""
+        if len(set(of_stocks.values())) == 1:
+            return next(iter(of_stocks.values()))
         stocks, names = frames.stocks(table)
-        ends = np.array([self._ends[name] for name in names], dtype=np.int64)
-        is_settled = frames.instants(table) < ends[stocks]
-        return table if is_settled.all() else table.filter(pa.array(is_settled))
+        bounds: Instants = np.array([of_stocks[name] for name in names], dtype=np.int64)
+        return bounds[stocks]
 
     def _parts(
         self,
@@ -384,6 +396,13 @@ class Reading:
         numbers, names = frames.stocks(table)
         ends = np.searchsorted(numbers, np.arange(len(names) + 1)).tolist()
         yield from zip(names, ends, ends[1:], strict=False)
+
+    def _begin(self, known: Known) -> int:
+        """From when on a series is covered; a week is, if one of its days is."""
+        covered_from = known.facts.series.covered_from
+        if covered_from and self._request.timeframe is Timeframe.WEEK_1:
+            covered_from, _ = week_of(covered_from)
+        return microseconds(midnight(covered_from)) if covered_from else 0
 
     def _end(self, known: Known) -> int:
         """Up to where candles of a series are final, in microseconds since 1970."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal, get_args
@@ -96,7 +97,11 @@ def parse(  # noqa: PLR0913 - the arguments of read_candles
         raise ValueError(
             f"start must be before end (end is not included), not {start} and {end}"
         )
-    given = (stocks,) if isinstance(stocks, str) else tuple(stocks)
+    given: tuple[str, ...] = ()
+    if isinstance(stocks, str):
+        given = (stocks,)
+    elif isinstance(stocks, Iterable):
+        given = tuple(stocks)
     if not given or not all(isinstance(stock, str) and stock for stock in given):
         raise ValueError(
             "stocks must be a code such as '005930', a name, a list of them, 'targets' "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import contextmanager
@@ -161,6 +160,11 @@ def _installed_from() -> Path | None:
 
 
 def _is_held(lock: Path) -> bool:
+    try:
+        import fcntl  # noqa: PLC0415
+    except ImportError:
+        # Windows, where no stack runs.
+        return False
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

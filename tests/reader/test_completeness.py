@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -127,6 +128,29 @@ def test_without_a_start_all_that_is_covered_is_wanted(market):
 
     assert str(frame.index[0].date()) == "2026-09-01"
     assert "not asked for" not in states(frame)
+
+
+def test_without_a_start_nothing_is_returned_that_is_not_covered(a_market, execute):
+    execute("UPDATE series SET covered_from = '2026-10-07' WHERE stock_code = '000660'")
+
+    one = read_candles("000660", "5m", source=a_market)
+    of_all = read_candles("targets", "5m", source=a_market).loc["000660"]
+    for frame in (one, of_all):
+        assert str(frame.index.min().date()) == "2026-10-07"
+    assert "not asked for" not in states(one)
+    weeks = read_candles("000660", "1w", source=a_market)
+    assert str(weeks.index[0].date()) == "2026-10-06"
+    everything = read_candles("000660", "5m", source=a_market, require=None)
+    assert str(everything.index[0].date()) == "2026-09-01"
+
+
+def test_the_error_travels_between_processes(market):
+    error = refused("005930", "5m", "2026-08-26", "2026-09-05", source=market)
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert str(copy) == str(error)
+    assert copy.gaps.equals(error.gaps)
 
 
 def test_everything_is_accepted_if_that_is_said(a_market, execute):
