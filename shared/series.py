@@ -25,6 +25,9 @@ class Series:
     ``end_seen_on`` is the day on which the broker's history was first seen to end
     there; once that was seen on another day too, ``history_exhausted``. ``ended`` says
     that the stock has left the exchange and the broker has nothing at all any more.
+    ``unproven_on`` is the last day on which a reading of the whole series contradicted
+    itself: newer candles had moved by ``unproven_ratio`` and older ones had not. Until
+    the broker has adjusted them all, nothing is settled.
     ``loaded_on`` is the day of the first load. ``version`` grows with every change.
     Days are days in Seoul.
     """
@@ -37,6 +40,8 @@ class Series:
     newest: datetime | None = None
     end_seen_on: date | None = None
     history_exhausted: bool = False
+    unproven_on: date | None = None
+    unproven_ratio: float | None = None
     ended: bool = False
     version: int = 0
 

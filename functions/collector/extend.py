@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isclose
 from typing import TYPE_CHECKING
 
 from functions.collector.overlap import SESSIONS, Verdict
@@ -34,7 +35,7 @@ def extend(work: Workspace) -> CollectedSeries:
     """
     request = work.attempt.request
     if request.force:
-        _forget_the_end(work)
+        _forget_beliefs(work)
     todo = None
     if request.mode is Mode.VERIFY or not work.attempt.series.ended:
         todo = plan(work.attempt, work.calendar, work.now)
@@ -51,7 +52,7 @@ def extend(work: Workspace) -> CollectedSeries:
         _refuse_stale(work, reader)
         if not work.follows(reader):
             _refuse_early_end(work, reader)
-        if request.mode is Mode.REBUILD or not _is_proven(work, reader):
+        if _must_rebuild(work) or not _is_proven(work, reader):
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
     collected = work.collected(readers, todo.wanted_from, todo.asked_from)
@@ -60,11 +61,23 @@ def extend(work: Workspace) -> CollectedSeries:
     return collected
 
 
-def _forget_the_end(work: Workspace) -> None:
-    """An operator doubts what is believed: the broker's history may not end there."""
+def _forget_beliefs(work: Workspace) -> None:
+    """An operator doubts what is believed of the end of history and the price basis."""
     work.attempt.series = replace(
-        work.attempt.series, end_seen_on=None, history_exhausted=False, ended=False
+        work.attempt.series,
+        end_seen_on=None,
+        history_exhausted=False,
+        unproven_on=None,
+        unproven_ratio=None,
+        ended=False,
     )
+
+
+def _must_rebuild(work: Workspace) -> bool:
+    """Whether the whole series is to be read, whatever its newest candles prove."""
+    unproven_on = work.attempt.series.unproven_on
+    is_due = unproven_on is not None and unproven_on < work.today
+    return work.attempt.request.mode is Mode.REBUILD or is_due
 
 
 def nothing_to_read(work: Workspace) -> CollectedSeries:
@@ -137,6 +150,7 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
         return nothing_there(work)
     _refuse_early_end(work, reader)
     basis = work.price_basis(reader)
+    work.attempt.series = _judged(work, basis)
     collected = work.collected([reader], todo.wanted_from, todo.asked_from)
     if basis.verdict is Verdict.MOVED:
         move = PriceMove(
@@ -149,9 +163,29 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     if basis.compared and basis.verdict is Verdict.UNPROVEN:
         # Newer candles moved and older ones did not: the broker is still at it. What
         # it serves is stored, and nothing of it is settled before it agrees.
-        unsettled = replace(collected.series, settled_through=None)
-        return replace(collected, series=unsettled, expected=())
+        return replace(collected, expected=())
     return replace(collected, move=_known_move(work, reader, basis))
+
+
+def _judged(work: Workspace, basis: PriceBasis) -> Series:
+    """The series with what a reading of all of it says about its basis.
+
+    A contradiction is over once the older candles have moved by the same ratio as the
+    newer ones, or those have moved back. That both sides are the same only says that
+    the broker has not gone on.
+    """
+    series = work.attempt.series
+    known = series.unproven_ratio
+    contradicts = bool(basis.compared) and basis.verdict is Verdict.UNPROVEN
+    if known is None and not contradicts:
+        return series
+    ratio = float(basis.ratio)
+    if known is not None:
+        went_on = basis.verdict is Verdict.MOVED and isclose(ratio, known, rel_tol=0.01)
+        went_back = contradicts and isclose(ratio * known, 1, rel_tol=0.01)
+        if went_on or went_back:
+            return replace(series, unproven_on=None, unproven_ratio=None)
+    return replace(series, unproven_on=work.today, unproven_ratio=known or ratio)
 
 
 def _refuse_early_end(work: Workspace, reader: PageReader) -> None:

@@ -186,6 +186,9 @@ def _newer(
     if known and known >= min(due, calendar.latest(anchor) or due):
         return None
     start = known + DAY if known else covered_from
+    if series.unproven_on and series.newest:
+        # The whole series is read again once a day, not with every tick.
+        start = kst_date(series.newest)
     return Span(on_our_basis(attempt, anchor, kst_date(now)), start)
 
 

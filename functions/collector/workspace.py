@@ -216,6 +216,8 @@ class Workspace:
 
     def _settled_through(self, reader: PageReader) -> date | None:
         """The newest session that was read on a later day, and to its end."""
+        if self.attempt.series.unproven_on:
+            return None
         before = self.attempt.series.settled_through
         over = self.calendar.settled_through(
             self.timeframe, reader.read_at, reader.anchor

@@ -75,7 +75,8 @@ WRITE_SERIES = text("""
         settled_through = :settled_through, end_seen_on = :end_seen_on,
         oldest = (SELECT (min(opened_at) AT TIME ZONE 'Asia/Seoul')::date FROM candles
                   WHERE stock_code = :stock_code AND timeframe = :timeframe),
-        history_exhausted = :history_exhausted, ended = :ended,
+        history_exhausted = :history_exhausted, unproven_on = :unproven_on,
+        unproven_ratio = :unproven_ratio, ended = :ended,
         version = version + 1, collected_at = :read_at,
         leased_by = NULL, leased_until = NULL
     WHERE stock_code = :stock_code AND timeframe = :timeframe
@@ -239,6 +240,8 @@ def _write_series(
         "settled_through": series.settled_through,
         "end_seen_on": series.end_seen_on,
         "history_exhausted": series.history_exhausted,
+        "unproven_on": series.unproven_on,
+        "unproven_ratio": series.unproven_ratio,
         "ended": series.ended,
     }
     connection.execute(WRITE_SERIES, key | values)

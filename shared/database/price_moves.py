@@ -35,15 +35,16 @@ RESCALE = text("""
     WHERE stock_code = :stock_code AND timeframe = :timeframe
       AND opened_at < :oldest_served AND opened_at < :moved_before
 """)
-# The same action, as another reading of the series has found it; or one that another
-# timeframe tells of, and that is in what was found over a longer time.
+# Whether the series has what another timeframe tells of: as a reading of its own has
+# found it, or within what was found over a longer time. What a reading finds itself is
+# never known: it was compared with candles that have all that is.
 KNOWN_ACTION = text("""
     SELECT EXISTS (
         SELECT FROM corporate_actions
         WHERE stock_code = :stock_code AND timeframe = :timeframe
           AND (abs(ratio / cast(:number AS float8) - 1) < 0.001
                AND after_date < :effective_by AND effective_by > :after
-               OR :told AND after_date < :after AND effective_by >= :effective_by))
+               OR after_date < :after AND effective_by >= :effective_by))
 """)
 RECORD_ACTION = text("""
     INSERT INTO corporate_actions (stock_code, timeframe, after_date, effective_by,
@@ -89,8 +90,8 @@ def apply_move(
         "ratio": float(move.ratio),
         "evidence": move.evidence,
     }
-    told = {"told": move == request.move}
-    if connection.execute(KNOWN_ACTION, key | action | told).scalar():
+    is_told = move == request.move
+    if is_told and connection.execute(KNOWN_ACTION, key | action).scalar():
         return 0, None
     connection.execute(RECORD_ACTION, key | action)
     served = [candle.opened_at for candle in collected.candles]

@@ -49,7 +49,7 @@ LEASE = text("""
     SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
     WHERE series.leased_until IS NULL OR series.leased_until < clock_timestamp()
     RETURNING covered_from, wanted_from, loaded_on, settled_through, end_seen_on,
-              history_exhausted, ended, version
+              history_exhausted, unproven_on, unproven_ratio, ended, version
 """)
 BEGIN = text("""
     UPDATE tasks

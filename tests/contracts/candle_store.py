@@ -47,10 +47,13 @@ class CandleStoreContract:
     ``open(request)`` writes a task down, ``expire(request)`` lets the lease run out.
     """
 
-    def run(self, data, candles=WEEK, *, timeframe="1d", run_id=None, **values):
-        """Store for a task of its own."""
+    def run(
+        self, data, candles=WEEK, *, timeframe="1d", run_id=None, told=None, **values
+    ):
+        """Store for a task of its own; ``told`` is a move that the request brings."""
         data.runs = getattr(data, "runs", 0) + 1
-        request = data.open(a_request(timeframe, run_id=run_id or f"run-{data.runs}"))
+        run_id = run_id or f"run-{data.runs}"
+        request = data.open(a_request(timeframe, run_id=run_id, move=told))
         with data.ledger.attempt(request) as attempt:
             return data.store.store(attempt, collected(data, candles, **values))
 
@@ -240,14 +243,33 @@ class CandleStoreContract:
             assert (moved.volume, moved.turnover) == (5_000, candle.turnover)
         assert [found[candle.opened_at] for candle in served] == served
 
-    def test_a_move_is_applied_once(self, data):
+    def test_a_move_that_is_told_again_is_applied_once(self, data):
         self.run(data)
         self.run(data, WEEK[2:], move=SPLIT)
 
-        stored = self.run(data, WEEK[2:], move=SPLIT)
+        stored = self.run(data, WEEK[2:], move=SPLIT, told=SPLIT)
 
         assert (stored.counts.rescaled, stored.follow_up) == (0, None)
         assert self.found(data)[WEEK[0].opened_at].close == 14_100
+
+    def test_a_second_move_by_the_same_ratio_is_applied_too(self, data):
+        """Found over days that overlap with those of the first one."""
+        self.run(data)
+        self.run(data, WEEK[2:], move=SPLIT)
+        again = replace(SPLIT, effective_by=day("2026-11-19"))
+
+        stored = self.run(data, WEEK[2:], move=again)
+
+        assert stored.counts.rescaled == 2
+        assert self.found(data)[WEEK[0].opened_at].close == 2_820
+
+    def test_a_contradiction_is_remembered(self, data):
+        doubtful = replace(COVERED, unproven_on=day("2026-11-20"), unproven_ratio=0.2)
+        self.run(data, series=doubtful)
+
+        with self.begin(data) as attempt:
+            assert attempt.series.unproven_on == day("2026-11-20")
+            assert attempt.series.unproven_ratio == 0.2
 
     def test_with_a_move_only_outliers_are_revisions(self, data):
         self.run(data)

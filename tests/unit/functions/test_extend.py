@@ -294,6 +294,57 @@ def test_a_contradiction_settles_nothing_until_it_is_over():
     assert desk.series().settled_through == day("2026-11-19")
 
 
+def contradicted():
+    """A series of which the broker had adjusted the newest days alone, on the 19th."""
+    desk = loaded(10)
+    desk.source.odd = {1: partly_adjusted("2026-11-12")}
+    desk.run(now="2026-11-19 21:00")
+    return desk
+
+
+def test_a_contradiction_is_not_over_because_the_broker_repeats_it():
+    desk = contradicted()
+
+    for now in ("2026-11-19 21:10", "2026-11-20 08:00", "2026-11-20 21:00"):
+        desk.run(now=now)
+        assert desk.series().settled_through is None, now
+
+    desk.source.odd = {}
+    desk.source.actions = [(day("2026-11-19"), SPLIT)]
+    desk.run(now="2026-11-21 08:00")
+
+    assert desk.series().settled_through == day("2026-11-20")
+    assert desk.stored() == between(
+        moved_before(CANDLES, "2026-11-19"), "2026-10-08", "2026-11-20"
+    )
+
+
+def test_while_it_lasts_the_whole_series_is_read_once_a_day():
+    desk = contradicted()
+
+    assert desk.asks(now="2026-11-19 21:10") == [1]
+    assert len(desk.asks(now="2026-11-20 08:00")) > 1
+    assert desk.asks(now="2026-11-20 21:00") == [1]
+
+
+def test_a_contradiction_is_over_once_the_broker_has_taken_it_back():
+    desk = contradicted()
+    desk.source.odd = {}
+
+    desk.run(now="2026-11-20 08:00")
+
+    assert desk.series().settled_through == day("2026-11-19")
+    assert desk.stored() == between(CANDLES, "2026-10-08", "2026-11-19")
+
+
+def test_an_operator_ends_a_contradiction_by_force():
+    desk = contradicted()
+
+    desk.run(now="2026-11-20 08:00", force=True)
+
+    assert desk.series().settled_through == day("2026-11-19")
+
+
 # What the broker no longer serves
 
 
