@@ -1,4 +1,4 @@
-"""``make scale``: 100,000 series on 1, 4 and 16 app keys, simulated lane by lane.
+"""``make scale``: up to 100,000 series on 1, 4 and 16 app keys, simulated lane by lane.
 
 The simulation has the parts that can make a task wait: the limit of each app key and
 call, with live work before history; the places of each lane and call; the window of
@@ -17,7 +17,7 @@ import math
 import re
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, product
 from random import Random
 from statistics import median
@@ -29,13 +29,20 @@ from shared.coverage import ROWS_PER_PAGE
 from shared.database.rate_slots import AHEAD_SECONDS, MARGIN
 from shared.lanes import Call, Lane, call_of
 from shared.settings import REQUESTS_PER_SECOND
-from tests.bench.lanes import p95
+from tests.bench.lanes import TICKS, p95
 from tests.support import servers
 
 DOCS = servers.ROOT / "docs"
 BEGIN, END = "<!-- make scale -->", "<!-- /make scale -->"
-SERIES = 100_000
-KEYS = (1, 4, 16)
+# Series, app keys, and cores of the database.
+CASES = (
+    (150, 1, 1),
+    (13_500, 1, 1),
+    (100_000, 1, 1),
+    (100_000, 4, 1),
+    (100_000, 16, 1),
+    (100_000, 16, 2),
+)
 INTERVAL = MARGIN / REQUESTS_PER_SECOND["real"]
 # Pages of a first load, as measured on the targets.
 PAGES = {"5m": 8, "30m": 3, "60m": 3, "1d": 3, "1w": 1}
@@ -47,6 +54,8 @@ BROKER_SECONDS = (0.2, 0.6)
 # So many deviations above the middle is the 95th percentile.
 P95_DEVIATIONS = 1.645
 SEED = 20261125
+MINUTE, HOUR = 60, 3_600
+SPLITS = ("nothing", "lanes", "lanes and calls")
 
 
 @dataclass(frozen=True)
@@ -63,14 +72,13 @@ class Costs:
     cores: int = 1
 
     @classmethod
-    def measured(cls, found, cores=1):
+    def measured(cls, found):
         """What ``make bench`` has measured."""
         upsert = found["upsert"]
         return cls(
             slot=2 / found["slots"]["slots_per_second"],
             row=1 / upsert["rows_per_second"]["unnest upsert (ours)"],
             unchanged=1 / upsert["unchanged_rows_per_second"],
-            cores=cores,
         )
 
 
@@ -341,33 +349,37 @@ def seconds_of(tasks):
     return max(task.done for task in tasks) - tasks[0].published
 
 
-def first_load(costs, keys):
-    """Loading everything, and a tick of the targets each ten minutes beside it."""
+def first_load(costs, stocks, keys):
+    """Loading everything, and ticks of the targets each ten minutes beside it."""
     world = World(costs, keys)
-    tasks = load(SERIES // len(Timeframe))
+    tasks = load(stocks)
+    busiest = sum(task.pages for task in tasks if task.timeframe.minutes)
+    bound = busiest / keys * INTERVAL
     world.publish(tasks)
     ticks = [
-        (at, a_tick(TARGETS, frame))
-        for at in range(600, 600 * 21, 600)
-        for frame in ("5m", "1d", "1w")
+        (at, a_tick(TARGETS, frame)) for at in _ten_minutes(bound) for frame in TICKS
     ]
     for at, tick in ticks:
         world.publish_at(at, tick)
     world.simulation.run()
     seconds = seconds_of(tasks)
-    requests = sum(task.pages for task in tasks if task.timeframe.minutes)
     return {
-        "hours": seconds / 3600,
-        "to_bound": seconds / (requests / keys * INTERVAL),
+        "seconds": seconds,
+        "to_bound": seconds / bound,
         "database": world.database.busy_seconds / seconds / costs.cores,
         "tick_p95": p95([seconds_of(tick) for _, tick in ticks]),
     }
 
 
-def whole_tick(costs, keys, timeframe):
+def _ten_minutes(bound):
+    """When the ticks come, while the first load lasts; twenty times at most."""
+    return range(60, int(min(bound, 12_000)), 600)
+
+
+def whole_tick(costs, stocks, keys, timeframe):
     """A tick of all stocks in one timeframe: seconds until the last one is stored."""
     world = World(costs, keys)
-    tick = a_tick(SERIES // len(Timeframe), timeframe)
+    tick = a_tick(stocks, timeframe)
     world.publish(tick)
     world.simulation.run()
     return seconds_of(tick)
@@ -423,50 +435,56 @@ def connections(keys):
 
 def section(costs):
     """The part of ``docs/scale.md`` that is simulated."""
-    lines = ["| | " + " | ".join(_keys(keys) for keys in KEYS) + " |"]
-    lines += ["|---" * (len(KEYS) + 1) + "|"]
-    loads = [first_load(costs, keys) for keys in KEYS]
-    ticks = {
-        frame: [whole_tick(costs, keys, frame) for keys in KEYS]
-        for frame in ("5m", "1d")
-    }
-    rows = {
-        "first load of all": [f"{one['hours']:.1f} h" for one in loads],
-        "the same, to its bound": [f"{one['to_bound']:.2f} ×" for one in loads],
-        "a core of the database is busy": [f"{one['database']:.0%}" for one in loads],
-        f"tick of {TARGETS} stocks meanwhile, p95": [
-            f"{one['tick_p95']:.1f} s" for one in loads
-        ],
-        "5m tick of all 20,000 stocks": [_time(s) for s in ticks["5m"]],
-        "daily tick of all 20,000 stocks": [_time(s) for s in ticks["1d"]],
-        "connections in pools, twice": [str(connections(keys)) for keys in KEYS],
-    }
-    lines += [
-        f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()
-    ]
-    lines += [
-        "",
-        "| what has a queue and places of its own | first load of the targets",
-    ]
-    lines[-1] += " | 5m, 1d and 1w tick beside a backfill of 5m"
-    lines[-1] += " | 5m tick beside a 1d tick of 2,700 |"
-    lines += ["|---" * 4 + "|"]
-    for split in ("nothing", "lanes", "lanes and calls"):
-        found = beside_a_backfill(costs, split)
-        first = first_load_of_targets(costs, split)
-        cells = [split, f"{first:.2f} × its bound"]
-        cells += [", ".join(map(_time, found.values()))]
-        cells += [_time(beside_a_great_tick(costs, split))]
-        lines.append("| " + " | ".join(cells) + " |")
+    columns = [case(replace(costs, cores=cores), *sizes) for *sizes, cores in CASES]
+    lines = [_row(name, *(column[name] for column in columns)) for name in columns[0]]
+    lines.insert(1, "|---" * (len(CASES) + 1) + "|")
+    designs = [design(costs, split) for split in SPLITS]
+    lines += ["", _row(*designs[0]), "|---" * len(designs[0]) + "|"]
+    lines += [_row(*found.values()) for found in designs]
     return "\n".join(lines)
 
 
-def _keys(keys):
-    return f"{keys} app key" + ("s" if keys > 1 else "")
+def case(costs, series, keys):
+    """A column: so many series, on so many app keys."""
+    stocks = series // len(Timeframe)
+    load = first_load(costs, stocks, keys)
+    return {
+        "series": f"{series:,}",
+        "app keys": keys,
+        "cores of the database": costs.cores,
+        "first load of all": _time(load["seconds"]),
+        "to its bound": f"{load['to_bound']:.2f} ×",
+        "the cores are busy": f"{load['database']:.0%}",
+        f"ticks of {TARGETS} stocks meanwhile, p95": _time(load["tick_p95"]),
+        "5m tick of all stocks": _time(whole_tick(costs, stocks, keys, "5m")),
+        "1d tick of all stocks": _time(whole_tick(costs, stocks, keys, "1d")),
+        "connections in pools, twice": connections(keys),
+    }
+
+
+def design(costs, split):
+    """A row: what comes of fewer queues than we have."""
+    ticks = beside_a_backfill(costs, split).values()
+    return {
+        "what has a queue and places of its own": split,
+        "first load of the targets, to its bound": (
+            f"{first_load_of_targets(costs, split):.2f} ×"
+        ),
+        "5m, 1d, 1w tick beside a backfill of 5m": ", ".join(map(_time, ticks)),
+        "5m tick beside a 1d tick of 2,700": _time(beside_a_great_tick(costs, split)),
+    }
+
+
+def _row(*cells):
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
 def _time(seconds):
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.1f} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
 
 
 def main() -> int:
