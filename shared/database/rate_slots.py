@@ -69,6 +69,9 @@ MARGIN = 1.02
 AHEAD_SECONDS = 2.0
 # Then it looks again this much later: before the slot after the live ones is due.
 LOOK_AGAIN_SECONDS = 0.05
+# So long before its slot a request looks for a refusal. Any later, it might still wait
+# for a connection then: requests that wait for one store would be sent at once.
+LAST_LOOK_SECONDS = 0.5
 # The broker counts by the second.
 PAUSE_SECONDS = 1.0
 # A refusal halves the pace again and again, down to a quarter; two hundred slots that
@@ -102,11 +105,16 @@ class RateSlots:
         requests_per_second: float,
         wait_policy: WaitPolicy,
         sleep: Callable[[float], None],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Wait for a slot as ``wait_policy`` allows, with ``sleep``."""
+        """Wait for a slot as ``wait_policy`` allows, with ``sleep``.
+
+        ``monotonic`` counts seconds.
+        """
         self._engine = engine
         self._wait_policy = wait_policy
         self._sleep = sleep
+        self._monotonic = monotonic
         self._terms = {
             "interval": MARGIN / requests_per_second,
             "ahead": wait_policy.ahead,
@@ -126,11 +134,18 @@ class RateSlots:
         slot = {"app_key_id": app_key_id, "api_id": api_id}
         while True:
             seconds, refused_at = self._reserve_in_turn(slot)
-            if not seconds:
-                return
-            self._sleep(seconds)
-            if self._last_refusal(slot) == refused_at:
-                return
+            if seconds > LAST_LOOK_SECONDS:
+                self._sleep(seconds - LAST_LOOK_SECONDS)
+                began = self._monotonic()
+                if self._last_refusal(slot) != refused_at:
+                    continue
+                seconds = LAST_LOOK_SECONDS - (self._monotonic() - began)
+                if seconds < 0:
+                    # Late, it would share its second with the requests after it.
+                    continue
+            if seconds:
+                self._sleep(seconds)
+            return
 
     def slow_down(self, app_key_id: str, api_id: str) -> None:
         """Pause all callers, then halve the rate: the broker refused a request."""

@@ -151,12 +151,10 @@ def market_stocks():
 
 
 def refused(stack):
-    """How often a collector met the broker's limit."""
-    logs = stack.logs.glob("collector_*.log")
-    return sum(
-        log.read_text(encoding="utf-8").count("counted too many requests")
-        for log in logs
-    )
+    """In how many calls a request met the broker's limit, once or more often."""
+    count = text("SELECT count(*) FROM rate_slots WHERE slowed_at IS NOT NULL")
+    with transaction(stack.engine) as connection:
+        return connection.execute(count).scalar()
 
 
 def finished(stack, run_ids, frames):

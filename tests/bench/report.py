@@ -167,7 +167,8 @@ The first load of the targets in all timeframes: {load["seconds"]} s,
 
 Ticks of the targets in three calls at once, beside backfills of the whole market in the
 same calls. The ticks may take 1.25 times their bound and 5 s. Of what they leave of
-the limit, the backfills have **{kept}**. Refused with 429: {backfill["refused_with_429"]}.
+the limit, the backfills have **{kept}**. Calls that were refused with 429:
+{backfill["refused_with_429"]}.
 
 {_ticks(backfill["ticks"])}
 
@@ -197,7 +198,7 @@ def _market(run):
     return f"""{run["stocks"]:,} stocks, {run["done"]:,} done, {run["dead"]} dead, in
 {run["seconds"]:,} s: {run["stocks_per_second"]} stocks/s,
 {run["candles_per_second"]:,} candles/s, {run["requests_per_second"]} requests/s.
-Refused with 429: {run["refused_with_429"]}. Database connections: at most
+Calls refused with 429: {run["refused_with_429"]}. Database connections: at most
 {run["most_connections"]} of a budget of {run["pool_budget"]}.
 
 | function | MiB halfway | MiB at most |

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from shared.database.rate_slots import (
     AHEAD_SECONDS,
+    LAST_LOOK_SECONDS,
     LOOK_AGAIN_SECONDS,
     MARGIN,
     NoLimit,
@@ -24,15 +25,29 @@ INTERVAL = 0.25 * MARGIN
 LIVE = WaitPolicy(max_wait=60)
 
 
-def slots(engine, *, per_second=4.0, wait_policy=LIVE, asleep=None):
-    waits = []
+class Slots(RateSlots):
+    """Remembers how long each request waited, and each sleep that was part of it."""
 
-    def sleep(seconds):
-        waits.append(seconds)
-        if asleep:
-            asleep()
+    def __init__(self, engine, per_second, wait_policy, asleep, **more):
+        self.waits, self.sleeps, self.asleep = [], [], asleep
+        super().__init__(engine, per_second, wait_policy, self.sleep, **more)
 
-    return RateSlots(engine, per_second, wait_policy, sleep), waits
+    def sleep(self, seconds):
+        self.sleeps.append(seconds)
+        self.asleep(seconds)
+
+    def wait(self, app_key_id, api_id):
+        before = len(self.sleeps)
+        try:
+            super().wait(app_key_id, api_id)
+        finally:
+            if waited := sum(self.sleeps[before:]):
+                self.waits.append(waited)
+
+
+def slots(engine, *, per_second=4.0, wait_policy=LIVE, asleep=lambda _: None, **more):
+    clock = Slots(engine, per_second, wait_policy, asleep, **more)
+    return clock, clock.waits
 
 
 def test_slots_follow_each_other_at_the_pace(engine):
@@ -45,12 +60,13 @@ def test_slots_follow_each_other_at_the_pace(engine):
 
 
 def test_threads_share_one_clock(engine):
-    clock, waits = slots(engine)
+    clock, _ = slots(engine)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: clock.wait("key", "ka10081"), range(16)))
 
-    assert max(waits) == pytest.approx(15 * INTERVAL, abs=0.5)
+    longest = max(clock.sleeps) + LAST_LOOK_SECONDS
+    assert longest == pytest.approx(15 * INTERVAL, abs=0.5)
 
 
 def test_every_call_and_every_key_has_its_own_clock(engine):
@@ -85,7 +101,8 @@ def test_a_backfill_gives_way_as_soon_as_live_work_waits(engine):
 
     # It has looked again, until it had waited long enough.
     assert 2 < sum(waits[1:]) < 3
-    assert waits[1] == pytest.approx(2 * INTERVAL + LOOK_AGAIN_SECONDS, abs=0.1)
+    pause = 2 * INTERVAL + LOOK_AGAIN_SECONDS
+    assert backfill.sleeps[1] == pytest.approx(pause, abs=0.1)
     backfill.wait("key", "ka10081")
 
 
@@ -95,9 +112,8 @@ def test_a_backfill_goes_on_as_soon_as_the_live_requests_are_sent(engine):
     for _ in range(4):
         live.wait("key", "ka10080")
     backfill, waits = slots(
-        engine, wait_policy=WaitPolicy(max_wait=60, gives_way=True), asleep=None
+        engine, wait_policy=WaitPolicy(max_wait=60, gives_way=True), asleep=time.sleep
     )
-    backfill._sleep = lambda seconds: (waits.append(seconds), time.sleep(seconds))
 
     backfill.wait("key", "ka10080")
 
@@ -162,18 +178,48 @@ def test_a_slot_that_was_reserved_before_a_429_is_void(engine):
     """Those who sleep already would go on at the old pace."""
     refused = []
 
-    def another_is_refused():
+    def another_is_refused(_):
         if not refused:
             refused.append(True)
             other.slow_down("key", "ka10081")
 
     other, _ = slots(engine)
-    clock, waits = slots(engine, asleep=another_is_refused)
-    other.wait("key", "ka10081")
+    clock, _ = slots(engine, asleep=another_is_refused)
+    for _ in range(4):
+        other.wait("key", "ka10081")
 
     clock.wait("key", "ka10081")
 
-    assert waits == pytest.approx([INTERVAL, 1.0], abs=0.1)
+    first, *again = clock.sleeps
+    assert first == pytest.approx(4 * INTERVAL - LAST_LOOK_SECONDS, abs=0.1)
+    assert sum(again) == pytest.approx(1.0, abs=0.1)
+
+
+def test_shortly_before_its_slot_a_request_asks_the_database_nothing(engine):
+    """It might wait for a connection, and be sent together with those after it."""
+    asked, at_sleep = [], []
+    clock, _ = slots(engine, asleep=lambda _: at_sleep.append(len(asked)))
+    event.listen(engine, "before_cursor_execute", lambda *_: asked.append(True))
+
+    for _ in range(6):
+        clock.wait("key", "ka10081")
+        assert len(asked) == (at_sleep or [len(asked)])[-1]
+
+    assert clock.sleeps[-1] == pytest.approx(LAST_LOOK_SECONDS, abs=0.1)
+
+
+def test_a_request_that_has_missed_its_slot_reserves_another(engine):
+    passing = iter([0.0, 2.0, 0.0, 0.0])
+    clock, waits = slots(engine, monotonic=lambda: next(passing))
+    for _ in range(3):
+        clock.wait("key", "ka10081")
+
+    clock.wait("key", "ka10081")
+
+    # Two more slots in the queue: its own, which no one uses, and the one after.
+    assert waits[-1] == pytest.approx(
+        3 * INTERVAL - LAST_LOOK_SECONDS + 4 * INTERVAL, abs=0.15
+    )
 
 
 PROCESS = """
