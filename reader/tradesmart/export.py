@@ -187,8 +187,8 @@ class _Export:
         if sealing.hexdigest() != file.seals:
             raise SourceUnavailable(
                 f"the {timeframe} candles of {file.period} are not those that were "
-                "sealed: something changed them behind the pipeline's back; publish "
-                f'{{"timeframe":"{timeframe}","mode":"verify"}} to the topic triggers'
+                "sealed: `make verify` names the sessions that were changed behind the "
+                "pipeline's back, and `make migrate` seals what has no seal yet"
             )
 
     def _settled(

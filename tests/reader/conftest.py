@@ -65,6 +65,21 @@ def execute(a_market):
     engine.dispose()
 
 
+@pytest.fixture
+def store(a_market, execute):
+    """Changes the test's own market as the pipeline would: seals are those of it."""
+    engine = new_engine(DatabaseSettings(url=a_market))
+
+    def store(statement):
+        changed = execute(statement)
+        with transaction(engine) as connection:
+            seeded_market.seal_again(connection)
+        return changed
+
+    yield store
+    engine.dispose()
+
+
 @pytest.fixture(autouse=True)
 def at(monkeypatch, tmp_path):
     """Sets the clock of the reader; no stack of this machine is found."""

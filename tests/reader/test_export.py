@@ -214,10 +214,10 @@ def test_what_has_not_changed_is_not_written_again(exported, market):
     assert written == {"manifests/2026-11-21.json", "manifests/latest.json"}
 
 
-def test_only_what_has_changed_is_written(a_market, execute, tmp_path):
+def test_only_what_has_changed_is_written(a_market, store, tmp_path):
     export(tmp_path, source=a_market)
     before = set(files(tmp_path))
-    execute(
+    store(
         "UPDATE candles SET volume = volume + 1 WHERE stock_code = '000200'"
         " AND timeframe = '5m' AND opened_at = '2026-10-20 10:30+09'"
     )
@@ -234,8 +234,27 @@ def test_only_what_has_changed_is_written(a_market, execute, tmp_path):
     assert verify(tmp_path) == []
 
 
-def test_what_is_not_settled_is_not_exported(a_market, execute, tmp_path):
+def test_candles_that_are_not_those_that_were_sealed_are_not_exported(
+    a_market, execute, tmp_path
+):
+    export(tmp_path / "before", source=a_market)
     execute(
+        "DELETE FROM candles WHERE stock_code = '000200' AND timeframe = '5m'"
+        " AND opened_at = '2026-10-20 10:30+09'"
+    )
+
+    with pytest.raises(SourceUnavailable) as caught:
+        export(tmp_path / "after", source=a_market)
+
+    assert "5m candles of 2026-10 are not those that were sealed" in str(caught.value)
+    assert not (tmp_path / "after" / "manifests").exists()
+    # What was written before the candle was dropped still has it.
+    assert export(tmp_path / "before", source=a_market).written == 0
+    read_candles("000200", "5m", "2026-10-19", "2026-10-24", source=tmp_path / "before")
+
+
+def test_what_is_not_settled_is_not_exported(a_market, store, tmp_path):
+    store(
         "UPDATE series SET settled_through = '2026-11-18' WHERE stock_code = '000660'"
     )
 
@@ -251,18 +270,18 @@ def test_what_a_range_lacks_is_refused_as_by_the_database(exported):
         read_candles("005930", "5m", "2026-08-26", "2026-09-05", source=exported)
 
 
-def test_absences_and_days_without_trades_come_along(a_market, execute, tmp_path):
+def test_absences_and_days_without_trades_come_along(a_market, store, tmp_path):
     where = "timeframe = '5m' AND opened_at = '2026-11-18 10:30+09'"
-    execute(
+    store(
         "INSERT INTO absent_slots SELECT stock_code, timeframe, opened_at, 'run'"
         f" FROM candles WHERE {where}"
     )
-    execute(f"DELETE FROM candles WHERE {where}")
-    execute(
+    store(f"DELETE FROM candles WHERE {where}")
+    store(
         "UPDATE candles SET volume = 0 WHERE stock_code = '000660'"
         " AND timeframe = '1d' AND opened_at = '2026-11-17 00:00+09'"
     )
-    execute(
+    store(
         "DELETE FROM candles WHERE stock_code = '000660' AND timeframe = '5m'"
         " AND opened_at >= '2026-11-17 00:00+09' AND opened_at < '2026-11-18 00:00+09'"
     )
@@ -314,10 +333,10 @@ def test_the_next_export_writes_what_is_damaged_anew(market, tmp_path, how):
     assert content(tmp_path) == before
 
 
-def test_a_killed_export_leaves_the_last_one_whole(a_market, execute, tmp_path):
+def test_a_killed_export_leaves_the_last_one_whole(a_market, store, tmp_path):
     done = export(tmp_path, source=a_market)
     whole = len(read_candles("targets", "5m", end=END, source=tmp_path))
-    execute("UPDATE candles SET volume = volume + 1 WHERE opened_at > '2025-12-01'")
+    store("UPDATE candles SET volume = volume + 1 WHERE opened_at > '2025-12-01'")
     moments = random.Random(20261125)
     # Before a file gets its name: one of the first ones, either manifest, or any time.
     renames = [1, 3, done.written - 2, None, None]
@@ -361,10 +380,10 @@ def paths(folder):
     return {file["path"] for file in manifest(folder)["files"]}
 
 
-def test_old_files_stay_for_the_time_that_is_set(a_market, execute, tmp_path):
+def test_old_files_stay_for_the_time_that_is_set(a_market, store, tmp_path):
     export(tmp_path, source=a_market)
     (former,) = files(tmp_path, "candles/timeframe=5m/month=2026-11/*")
-    execute("UPDATE candles SET volume = volume + 1 WHERE timeframe = '5m'")
+    store("UPDATE candles SET volume = volume + 1 WHERE timeframe = '5m'")
 
     assert export(tmp_path, source=a_market).removed == 0
     assert (tmp_path / former).exists()

@@ -49,6 +49,37 @@ SERIES = text("""
            cast(:asked_at AS timestamptz)
     FROM unnest(cast(:codes AS text[])) AS c (code)
 """)
+# As the pipeline seals what it stores, but for all series in one statement.
+SEALS = text("""
+    INSERT INTO session_seals (stock_code, timeframe, session_date, candles, digest)
+    SELECT stock_code, timeframe, session_date, count(*),
+           sha256(convert_to(string_agg(line, '' ORDER BY opened_at), 'UTF8'))
+    FROM (
+        SELECT stock_code, timeframe, opened_at,
+               CASE WHEN timeframe IN ('1d', '1w') THEN date_trunc('year', opens)::date
+                    ELSE opens::date END AS session_date,
+               format(E'%s,%s,%s,%s,%s,%s,%s,%s\\n',
+                      extract(epoch FROM opened_at)::bigint, open, high, low, close,
+                      volume, turnover, session) AS line
+        FROM candles JOIN series USING (stock_code, timeframe)
+        CROSS JOIN LATERAL (
+            SELECT opened_at AT TIME ZONE interval '9 hours' AS opens
+        ) AS seoul
+        WHERE opens::date <= settled_through
+          AND timeframe = :timeframe AND stock_code = ANY (cast(:codes AS text[]))
+    ) AS settled
+    GROUP BY stock_code, timeframe, session_date
+""")
+
+
+def seal_again(connection):
+    """Seal all series, as if the pipeline had stored what is there."""
+    connection.execute(text("DELETE FROM session_seals"))
+    kept = connection.execute(text("SELECT stock_code, timeframe FROM series")).all()
+    for timeframe in Timeframe:
+        codes = [code for code, of in kept if of == timeframe]
+        values = {"codes": codes, "timeframe": timeframe.value}
+        connection.execute(SEALS, values)
 
 
 def batched(stocks, size):
@@ -89,7 +120,7 @@ def write(url, stocks, timeframe, first, last, *, turnover=None):
         with transaction(engine) as connection:
             for some in batched(stocks, AT_ONCE):
                 part = {"codes": list(some), "names": [stocks[code] for code in some]}
-                for statement in (STOCKS, CANDLES, SERIES):
+                for statement in (STOCKS, CANDLES, SERIES, SEALS):
                     connection.execute(statement, values | part)
     finally:
         engine.dispose()
