@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import contextmanager
 from math import inf
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
@@ -49,6 +50,7 @@ class TokenRequester:
         self._topic = topic
         self._monotonic = monotonic
         self._requested: dict[str | None, float] = {}
+        self._lock = Lock()
 
     def request(self, error: TokenRejected | TokenMissing) -> None:
         """Request a replacement for the token that failed, at most once a minute.
@@ -57,12 +59,15 @@ class TokenRequester:
             PublishFailed: If Pub/Sub did not take it.
         """
         version = getattr(error, "version", None)
-        now = self._monotonic()
-        if now - self._requested.get(version, -inf) < REQUEST_AGAIN_SECONDS:
-            return
         request = TokenRequest(reason=error.error_code, rejected_version=version)
-        self._publisher.publish(self._topic, [request.to_bytes()], {})
-        self._requested[version] = now
+        # All messages of an instance notice at once; a burst of requests would make
+        # Pub/Sub back off from the token refresher.
+        with self._lock:
+            now = self._monotonic()
+            if now - self._requested.get(version, -inf) < REQUEST_AGAIN_SECONDS:
+                return
+            self._publisher.publish(self._topic, [request.to_bytes()], {})
+            self._requested[version] = now
 
 
 @contextmanager

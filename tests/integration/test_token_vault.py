@@ -152,6 +152,18 @@ def test_what_this_instance_has_put_may_be_gone_as_well(vault, secret_manager, c
     assert vault.stored() is None
 
 
+def test_an_older_version_does_not_take_the_place_of_one_that_was_destroyed(
+    vault, secret_manager
+):
+    vault.put(TOKEN)
+    vault.put(replace(TOKEN, value="leaked"))
+    secret_manager.destroy("kiwoom-token")
+    secret_manager.let_latest_lag("kiwoom-token")
+
+    assert vault.current().value == TOKEN.value
+    assert vault.stored() is None
+
+
 @pytest.mark.parametrize(
     "payload",
     [b'{"token":null,"expires_at":"2026-11-21T08:00+09:00","app_key_id":"f"}', b"x"],

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier, Event
 
 import pytest
 from werkzeug.exceptions import ServiceUnavailable, TooManyRequests
@@ -142,6 +144,26 @@ def test_many_deliveries_without_a_token_request_it_once_a_minute():
         ("tokens", request % 8),
         ("tokens", b'{"reason":"token_missing"}'),
     ]
+
+
+def test_deliveries_that_notice_at_once_request_a_token_once():
+    published, together = [], Barrier(8)
+
+    class Publisher:
+        def publish(self, topic, messages, attributes):
+            published.append(messages[0])
+            Event().wait(0.02)
+
+    tokens = TokenRequester(Publisher(), "tokens")
+
+    def request(_):
+        together.wait()
+        tokens.request(TokenRejected("rejected", "7"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(request, range(8)))
+
+    assert len(published) == 1
 
 
 def test_a_mistake_of_ours_is_not_swallowed():
