@@ -57,18 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def seal_what_is_there(engine: Engine) -> int:
-    """Seal what settled before there were seals, a transaction a series.
-
-    It can be interrupted, and run again: what is sealed stays sealed.
-
-    Returns:
-        How many seals were written.
-    """
-    seals = SessionSeals(engine)
-    return sum(seals.seal(*series) for series in seals.unsealed())
-
-
 @contextmanager
 def _database() -> Iterator[Engine]:
     named = {"DATABASE_URL", "CLOUD_SQL_INSTANCE"} & os.environ.keys()

@@ -83,9 +83,9 @@ class Postgres:
             self.child = None
         self.start()
 
-    def url(self, database: str) -> str:
-        """The URL of a database of this server."""
-        return f"postgresql://{SUPERUSER}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str, account: str = SUPERUSER) -> str:
+        """The URL of a database of this server, for one of its accounts."""
+        return f"postgresql://{account}@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str, template: str = "template1") -> str:
         """Create the database unless it exists; return its URL."""
@@ -101,6 +101,16 @@ class Postgres:
                 )
         engine.dispose()
         return self.url(database)
+
+    def create_account(self, account: str) -> None:
+        """Create an account that may sign in and do nothing else, unless it exists."""
+        engine = self._admin()
+        with engine.connect() as connection:
+            connection.exec_driver_sql(
+                f'DO $$ BEGIN CREATE ROLE "{account}" LOGIN; '
+                "EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+            )
+        engine.dispose()
 
     def drop(self, database: str) -> None:
         """Drop a database, also while it is in use."""

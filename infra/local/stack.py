@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import pubsub_v1
+from sqlalchemy.engine import make_url
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
 from infra import topology
+from infra.database_rights import role_of
 from infra.local import environment, pubsub_server, topics
 from infra.local.moments import database_name
 from infra.local.postgres import Postgres
@@ -233,23 +235,34 @@ class Stack:
         self._running.callback(self.secrets.stop)
 
     def _migrate(self) -> None:
-        migrated = subprocess.run(  # noqa: S603 - our own command
-            [
-                *(sys.executable, "-m", "alembic"),
-                *("-c", str(ROOT / "infra" / "migrations" / "alembic.ini")),
-                *("upgrade", "head"),
-            ],
+        migrated = subprocess.run(
+            [sys.executable, "-m", "infra.migrate"],
             check=False,
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env=_environ() | {"DATABASE_URL": self.database_url},
+            env=_environ()
+            | {"DATABASE_URL": self.database_url, "DATABASE_GRANTS": self._grants()},
         )
         if migrated.returncode:
             message = f"the migration failed:\n{migrated.stderr[-2000:]}"
             raise StartFailed(message)
         SessionStore(self.engine).write(bundled_calendar())
         StockStore(self.engine).upsert_all(target_stocks())
+
+    def _grants(self) -> str:
+        """As in production, each function may do no more than it must.
+
+        A database of the user's own is used with the one account that there is.
+        """
+        if self.postgres is None:
+            return ""
+        grants = []
+        for function in self.topology.functions.values():
+            if role := role_of(function):
+                self.postgres.create_account(function.name)
+                grants.append(f"{role}={function.name}")
+        return ",".join(grants)
 
     def _connect_pubsub(self) -> None:
         if self.broker:
@@ -303,8 +316,11 @@ class Stack:
 
     def _function_environ(self, name: str) -> dict[str, str]:
         function = self.topology.functions[name]
+        url = self.database_url
+        if self.postgres:
+            url = self.postgres.url(make_url(url).database or "", account=name)
         database = {
-            "DATABASE_URL": self.database_url,
+            "DATABASE_URL": url,
             "DATABASE_POOL": str(function.database_pool),
         }
         return {

@@ -1,29 +1,32 @@
-"""Alembic's entry: migrate the database that the functions' own settings name."""
+"""Alembic's entry: migrate in the transaction that is given, or in a new one."""
 
 from __future__ import annotations
 
-from alembic import context
-from sqlalchemy import inspect
+from typing import TYPE_CHECKING
 
-from infra.seals import seal_what_is_there
+from alembic import context
+
+from infra.migrate import finish, prepare
 from shared.database.engine import new_engine, transaction
 from shared.settings import MIGRATION_DEADLINES, DatabaseSettings
 
-# Two migrations at a time would fight; the number only has to be ours.
-MIGRATION_LOCK = 7_305_930
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
-def run() -> None:
-    """Run the wanted migrations in one transaction, one process at a time."""
+def run(connection: Connection) -> None:
+    """Run the wanted migrations."""
+    prepare(connection)
+    context.configure(connection=connection)
+    context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
     engine = new_engine(DatabaseSettings.from_env(deadlines=MIGRATION_DEADLINES))
-    with transaction(engine) as connection:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
-        context.configure(connection=connection)
-        context.run_migrations()
-    # Outside of that transaction: interrupted, it continues with the next migration.
-    if inspect(engine).has_table("session_seals"):
-        seal_what_is_there(engine)
+    with transaction(engine) as own:
+        run(own)
+    finish(engine)
     engine.dispose()
-
-
-run()

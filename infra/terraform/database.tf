@@ -108,8 +108,8 @@ resource "google_sql_database" "this" {
   instance = google_sql_database_instance.this.name
 }
 
-# Functions sign in as their service account, without a password. What each may do is
-# granted by `make migrate`: the roles are tables' business, not infrastructure.
+# Accounts sign in by IAM, without a password. They are given their roles by the migration,
+# which creates these; infra/database_rights.py says what each may do.
 resource "google_sql_user" "function" {
   for_each = local.with_database
 
@@ -118,7 +118,15 @@ resource "google_sql_user" "function" {
   type     = "CLOUD_IAM_SERVICE_ACCOUNT"
 }
 
-# It creates the tables and grants the roles, so it needs what its own tables would give.
+resource "google_sql_user" "reader" {
+  for_each = var.database_readers
+
+  name     = each.key
+  instance = google_sql_database_instance.this.name
+  type     = "CLOUD_IAM_USER"
+}
+
+# The migration acts as this role: it owns the tables, so that no account does.
 resource "google_sql_user" "migrator" {
   name           = trimsuffix(google_service_account.migrator.email, ".gserviceaccount.com")
   instance       = google_sql_database_instance.this.name

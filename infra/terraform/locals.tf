@@ -13,6 +13,14 @@ locals {
 
   with_database  = { for name, each in local.functions : name => each if each.database != "none" }
   http_functions = { for name, each in local.functions : name => each if each.trigger == "http" }
+  # Roles of infra/database_rights.py: that of the source for what writes, reader for the rest.
+  database_grants = join(",", concat(
+    [
+      for name, each in local.with_database :
+      "${each.database == "read" ? "reader" : local.source_of[name]}=${google_sql_user.function[name].name}"
+    ],
+    [for _, user in google_sql_user.reader : "reader=${user.name}"],
+  ))
   # What is pushed to: it needs an identity that pushes, and that may invoke it.
   pushed_functions = toset([for _, each in local.subscriptions : each.function])
   http_invokers = {

@@ -8,9 +8,9 @@ output "database_migrator" {
   value       = google_sql_user.migrator.name
 }
 
-output "database_writers" {
-  description = "Who may write candles: DATABASE_WRITERS of make migrate."
-  value       = join(",", [for _, user in google_sql_user.function : user.name])
+output "database_grants" {
+  description = "Which account has which role in the database: DATABASE_GRANTS of make migrate."
+  value       = local.database_grants
 }
 
 output "egress_address" {

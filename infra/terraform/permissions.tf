@@ -1,6 +1,14 @@
 # Who may do what; tests/integration/test_terraform.py has the same as a table, and fails
 # on anything more.
 
+locals {
+  this_instance = join(" && ", [
+    "resource.type == 'sqladmin.googleapis.com/Instance'",
+    "resource.name == '${local.instance_path}'",
+  ])
+  instance_path = "projects/${var.project_id}/instances/${google_sql_database_instance.this.name}"
+}
+
 # Functions.
 
 resource "google_pubsub_topic_iam_member" "function" {
@@ -37,11 +45,40 @@ resource "google_project_iam_member" "database" {
 
   project = var.project_id
   role    = each.value.role
-  member  = each.value.account == "migrator" ? google_service_account.migrator.member : google_service_account.function[each.value.account].member
+  member = (
+    each.value.account == "migrator"
+    ? google_service_account.migrator.member
+    : google_service_account.function[each.value.account].member
+  )
 
   condition {
     title      = "only-this-instance"
-    expression = "resource.type == 'sqladmin.googleapis.com/Instance' && resource.name == 'projects/${var.project_id}/instances/${google_sql_database_instance.this.name}'"
+    expression = local.this_instance
+  }
+}
+
+# People who read: they sign in to Cloud SQL Studio, or by the connector from inside.
+resource "google_project_iam_member" "reader" {
+  for_each = {
+    for pair in setproduct(var.database_readers, [
+      "roles/cloudsql.client",
+      "roles/cloudsql.instanceUser",
+      "roles/cloudsql.studioUser",
+    ]) : "${pair[0]}/${pair[1]}" => { person = pair[0], role = pair[1] }
+  }
+
+  project = var.project_id
+  role    = each.value.role
+  member  = "user:${each.value.person}"
+
+  # Studio lists the instances of the project, which is no right to one of them.
+  dynamic "condition" {
+    for_each = each.value.role == "roles/cloudsql.studioUser" ? [] : [local.this_instance]
+
+    content {
+      title      = "only-this-instance"
+      expression = condition.value
+    }
   }
 }
 

@@ -58,6 +58,19 @@ variable "database_max_connections" {
   }
 }
 
+variable "database_readers" {
+  description = "E-mail addresses of people who may read the database, for example in Cloud SQL Studio."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition = alltrue([
+      for address in var.database_readers : can(regex("^[^@ A-Z]+@[^@ A-Z]+\\.[^@ A-Z]+$", address))
+    ])
+    error_message = "database_readers must be e-mail addresses of Google accounts, in lowercase."
+  }
+}
+
 variable "database_tier" {
   description = "Machine type of the database."
   type        = string

@@ -338,6 +338,18 @@ class SessionSeals:
             connection.execute(FORGET_MENDED, everything)
 
 
+def seal_what_is_there(engine: Engine) -> int:
+    """Seal what settled before there were seals, a transaction a series.
+
+    It can be interrupted, and run again: what is sealed stays sealed.
+
+    Returns:
+        How many seals were written.
+    """
+    seals = SessionSeals(engine)
+    return sum(seals.seal(*series) for series in seals.unsealed())
+
+
 def look_for_broken(
     connection: Connection, key: dict[str, Any], series: Series, first: date
 ) -> bool:

@@ -8,8 +8,10 @@ from itertools import count
 import pytest
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
+from infra.database_rights import FUNCTIONS
 from infra.local import environment, pubsub_server
 from infra.local.secret_manager import SecretManager
+from infra.migrate import Grants, migrate
 from shared.database.engine import new_engine
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
@@ -20,7 +22,10 @@ from tests.support import servers
 @pytest.fixture(scope="session")
 def postgres():
     with servers.postgres() as server:
-        servers.migrate(server.create("template"))
+        for role in FUNCTIONS:
+            server.create_account(role)
+        grants = Grants.parse(",".join(f"{role}={role}" for role in FUNCTIONS))
+        migrate(DatabaseSettings(url=server.create("template")), grants)
         yield server
 
 
@@ -42,6 +47,21 @@ def engine(database_url):
     engine = new_engine(DatabaseSettings(url=database_url, pool_size=8))
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def engine_of(database_url):
+    """The engine of a function: it may do no more than ``database_rights`` says."""
+    engines = []
+
+    def engine_of(role):
+        url = database_url.replace("pipeline@", f"{role}@")
+        engines.append(new_engine(DatabaseSettings(url=url, pool_size=8)))
+        return engines[-1]
+
+    yield engine_of
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.fixture

@@ -455,8 +455,8 @@ def a_stock(code, market="0", **more):
 
 
 @pytest.fixture
-def stocks(engine):
-    return StockStore(engine)
+def stocks(engine_of):
+    return StockStore(engine_of("reference_sync"))
 
 
 def names(stored, where="true"):

@@ -20,8 +20,8 @@ NOW = kst("2026-11-20 10:30")
 
 
 @pytest.fixture
-def ledger(engine):
-    return RunLedger(engine)
+def ledger(engine_of):
+    return RunLedger(engine_of("dispatcher"))
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 
 from functions.reference_sync.reference_data import bundled_calendar
-from infra.seals import line, message, seal_what_is_there
+from infra.seals import line, message
 from shared.candles import Timeframe
 from shared.database.engine import new_engine
-from shared.database.session_seals import SessionSeals
+from shared.database.session_seals import SessionSeals, seal_what_is_there
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import ARCHIVE
 from shared.messages import CollectRequest

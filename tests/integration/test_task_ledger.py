@@ -21,8 +21,8 @@ NOW = kst("2026-11-20 10:30")
 
 
 @pytest.fixture
-def ledger(engine):
-    return TaskLedger(engine, max_attempts=3)
+def ledger(engine_of):
+    return TaskLedger(engine_of("collector"), max_attempts=3)
 
 
 @pytest.fixture

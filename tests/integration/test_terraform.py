@@ -16,6 +16,8 @@ import subprocess
 import pytest
 
 from infra import package, topology
+from infra.database_rights import role_of
+from infra.migrate import Grants
 from tests.support import servers
 
 ROOT = servers.ROOT
@@ -432,6 +434,67 @@ def who_what(grant):
     what = re.sub(r".*/serviceAccounts/([^@]+)@.*", r"\1", what)
     what = what.rpartition("/")[2]
     return who, values["role"].rpartition(".")[2], what
+
+
+PERSON = "alice@example.com"
+
+
+def test_a_person_on_the_list_may_read_the_database_and_nothing_else(built, tmp_path):
+    out = tmp_path / "plan.json"
+
+    done = tfcheck(
+        built,
+        *("--plan-json", str(out), "--resolve"),
+        **variables_of("prod"),
+        database_readers=f'["{PERSON}"]',
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = json.loads(out.read_text())["planned_values"]
+    of_person = [
+        resource
+        for resource in planned["root_module"]["resources"]
+        if PERSON in str(resource.get("index"))
+    ]
+    (user,) = [each for each in of_person if each["type"] == "google_sql_user"]
+    assert (user["values"]["type"], user["values"]["name"]) == (
+        "CLOUD_IAM_USER",
+        PERSON,
+    )
+    assert user["values"]["database_roles"] is None
+    grants = {who_what(each) for each in of_person if each is not user}
+    assert grants == {
+        (f"user:{PERSON.partition('@')[0]}", "client", "this database"),
+        (f"user:{PERSON.partition('@')[0]}", "instanceUser", "this database"),
+        (f"user:{PERSON.partition('@')[0]}", "studioUser", "project"),
+    }
+    assert f"reader={PERSON}" in planned["outputs"]["database_grants"]["value"].split(
+        ","
+    )
+
+
+def test_each_function_is_granted_the_role_of_its_source(plan):
+    written = plan["planned_values"]["outputs"]["database_grants"]["value"]
+
+    accounts = Grants.parse(written).accounts
+
+    assert {
+        (role, account) for role, named in accounts.items() for account in named
+    } == {
+        (role_of(function), f"{function.name.replace('_', '-')}@demo-proj.iam")
+        for function in TOPOLOGY.functions.values()
+        if function.database != "none"
+    }
+
+
+def test_only_the_migrator_is_an_administrator_of_the_database(resources):
+    roles = {
+        key: user["database_roles"]
+        for key, user in resources("google_sql_user").items()
+    }
+
+    assert roles.pop("migrator") == ["cloudsqlsuperuser"]
+    assert not any(roles.values())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 
-from infra.migrate import grant
+from infra.migrate import Grants, migrate
 from infra.topology import load
 from shared.database.engine import new_engine, transaction
 from shared.freshness import Tick
@@ -155,13 +155,13 @@ def test_the_role_of_readers_is_enough(a_market, execute, monkeypatch):
     try:
         assert "permission denied" in unavailable(url)
 
-        grant([], ["researcher"])
+        migrate(DatabaseSettings.from_env(), Grants.parse("reader=researcher"))
 
         assert len(read_candles("005930", "5m", *DAY, source=url))
         assert len(read_candles("targets", "1d", *DAY, source=url))
         assert len(read_stocks(source=url)) == 3
     finally:
-        execute("DROP OWNED BY pipeline_reader, pipeline_writer, researcher")
+        execute("DROP OWNED BY pipeline_reader, researcher")
         execute("DROP ROLE researcher")
 
 
