@@ -19,7 +19,7 @@ from shared.database.session_seals import SessionSeals, seal_what_is_there
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import ARCHIVE
 from shared.messages import CollectRequest
-from shared.series import CollectedSeries
+from shared.series import CollectedSeries, Period
 from shared.sessions import SessionOverride
 from shared.settings import DatabaseSettings
 from tests.support import servers
@@ -241,22 +241,64 @@ def test_a_tick_that_reads_a_year_again_mends_it(harness, seals):
     assert harness.judge().wrong == []
 
 
+def stored(harness, *candles, settled="2026-11-16", complete=()):
+    """What an attempt at the days stores that has read just this."""
+    harness.at("2026-11-17 07:30")
+    harness.trigger(["1d"], force=True)
+    request = CollectRequest.from_bytes(harness.queue.popleft())
+    with harness.tasks.attempt(request) as attempt:
+        settled = settled and day(settled)
+        collected = CollectedSeries(
+            series=replace(attempt.series, settled_through=settled),
+            calendar=harness.calendar.version,
+            read_at=harness.now,
+            candles=candles,
+            complete=complete,
+        )
+        harness.store.store(attempt, collected)
+
+
+def test_what_settles_without_a_change_is_sealed(harness):
+    harness.at("2026-11-16 20:45")
+    harness.tick("1d")
+    before = sealed(harness, "1d")
+
+    stored(harness)
+
+    number = {year: candles for year, (candles, _) in sealed(harness, "1d").items()}
+    assert number["2026-01-01"] == before["2026-01-01"][0] + 1
+
+
+def test_what_is_no_longer_settled_has_no_seal(harness):
+    stored(harness, settled="2026-03-03")
+    assert seals_are_right(harness)
+
+    stored(harness, settled=None)
+    assert sealed(harness, "1d") == {}
+
+
+def test_history_that_is_loaded_later_is_sealed(harness):
+    harness.tick("5m", mode="backfill", start="2026-10-19")
+
+    assert list(sealed(harness))[:2] == ["2026-10-19", "2026-10-20"]
+    assert len(sealed(harness)) == 20
+    assert seals_are_right(harness)
+
+
+def test_a_batch_from_before_all_that_is_there_is_sealed(harness):
+    stored(harness, a_candle("2024-03-04"), a_candle("2024-03-05"))
+
+    assert next(iter(sealed(harness, "1d").items()))[0] == "2024-01-01"
+    assert seals_are_right(harness)
+
+
 def test_a_day_that_is_stored_alone_does_not_seal_over_a_change_in_its_year(
     harness, seals
 ):
     harness.query(A_DAY_CHANGED, at=kst("2026-03-03"))
-    harness.at("2026-11-17 07:30")
-    harness.trigger(["1d"])
-    request = CollectRequest.from_bytes(harness.queue.popleft())
-    with harness.tasks.attempt(request) as attempt:
-        series = replace(attempt.series, settled_through=day("2026-11-16"))
-        collected = CollectedSeries(
-            series=series,
-            calendar=harness.calendar.version,
-            read_at=harness.now,
-            candles=(a_candle("2026-11-16"),),
-        )
-        harness.store.store(attempt, collected)
+    latest = a_candle("2026-11-16")
+
+    stored(harness, latest, complete=[Period(kst("2026-11-16"), kst("2026-11-17"))])
 
     (broken,) = seals.known_broken()
     assert (broken.kind, str(broken.session_date)) == ("changed", "2026-01-01")
