@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from shared.candles import Candle, RejectedRow, Timeframe
+    from shared.candles import Candle, CandleSession, RejectedRow, Timeframe
+    from shared.sessions import Calendar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,19 @@ class Page:
         """Whether a row is unreadable down to its time: its candle may be anywhere."""
         return any(row.spoilt and row.opened_at is None for row in self.rejected)
 
+    def fits(self, calendar: Calendar, timeframe: Timeframe) -> bool:
+        """Whether its rows would be read with ``calendar`` as they were."""
+        candles = {candle.opened_at: candle.session for candle in self.candles}
+        homeless = {
+            row.opened_at
+            for row in self.rejected
+            if row.opened_at and not row.spoilt and row.opened_at not in candles
+        }
+        return all(
+            _place(calendar, timeframe, at) == session
+            for at, session in (candles | dict.fromkeys(homeless)).items()
+        )
+
     @property
     def oldest(self) -> datetime:
         """The instant of the oldest candle; the page must have one."""
@@ -81,6 +95,10 @@ class PageChain:
         """The chain with one page more, which its cursor led to."""
         return replace(self, pages=(*self.pages, page))
 
+    def fits(self, calendar: Calendar, timeframe: Timeframe) -> bool:
+        """Whether all of it would be read with ``calendar`` as it was."""
+        return all(page.fits(calendar, timeframe) for page in self.pages)
+
     @property
     def cursor(self) -> str | None:
         """Where the next page begins; None before the first page and after the last."""
@@ -90,6 +108,15 @@ class PageChain:
     def is_at_end(self) -> bool:
         """Whether the broker says that it has nothing older."""
         return bool(self.pages) and self.pages[-1].is_last
+
+
+def _place(
+    calendar: Calendar, timeframe: Timeframe, opened_at: datetime
+) -> CandleSession | None:
+    try:
+        return calendar.place(timeframe, opened_at)
+    except ValueError:
+        return None
 
 
 class RequestObserver(Protocol):

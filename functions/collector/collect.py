@@ -93,16 +93,21 @@ def _workspace(
     store: CandleStore,
     clock: Clock,
 ) -> Workspace:
-    now = clock()
-    young = [chain for chain in attempt.chains if now - chain.read_at < CHAIN_LIFE]
+    now, calendar = clock(), store.calendar()
+    timeframe = attempt.request.timeframe
+    usable = [
+        chain
+        for chain in attempt.chains
+        if now - chain.read_at < CHAIN_LIFE and chain.fits(calendar, timeframe)
+    ]
     return Workspace(
         attempt=attempt,
         source=source,
         store=store,
-        calendar=store.calendar(),
+        calendar=calendar,
         observer=_Observer(attempt, ledger, clock),
         now=now,
-        chains={chain.anchor: chain for chain in young},
+        chains={chain.anchor: chain for chain in usable},
     )
 
 

@@ -7,7 +7,7 @@ from math import isclose
 from typing import TYPE_CHECKING
 
 from functions.collector.overlap import SESSIONS, Verdict
-from functions.collector.plan import asked_from, plan
+from functions.collector.plan import asked_from, last_day, plan
 from functions.collector.price_proof import basis_from_days
 from shared.coverage import MINUTES_KEPT, candle_end, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
@@ -16,7 +16,7 @@ from shared.series import CollectedSeries, Period, PriceMove
 from shared.sessions import kst_date, midnight
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from functions.collector.overlap import PriceBasis
     from functions.collector.page_reader import PageReader
@@ -50,7 +50,7 @@ def extend(work: Workspace) -> CollectedSeries:
         if reader.is_blank:
             return rebuild(work, todo, readers[0] if readers else reader)
         _refuse_stale(work, reader)
-        if not work.follows(reader):
+        if not work.follows(reader) or reader.oldest > work.first_slot(span.start):
             _refuse_early_end(work, reader)
         if _must_rebuild(work) or not _is_proven(work, reader):
             return rebuild(work, todo, readers[0] if readers else reader)
@@ -155,7 +155,7 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     if basis.verdict is Verdict.MOVED:
         move = PriceMove(
             ratio=basis.ratio,
-            after=basis.moved_through or todo.wanted_from,
+            after=_unmoved_through(work, basis) or todo.wanted_from,
             effective_by=basis.same_from or work.today,
             evidence=basis.evidence,
         )
@@ -186,6 +186,14 @@ def _judged(work: Workspace, basis: PriceBasis) -> Series:
         if went_on or went_back:
             return replace(series, unproven_on=None, unproven_ratio=None)
     return replace(series, unproven_on=work.today, unproven_ratio=known or ratio)
+
+
+def _unmoved_through(work: Workspace, basis: PriceBasis) -> date | None:
+    """The newest day that we have on the old basis: of a settled week, its last."""
+    day, settled = basis.moved_through, work.attempt.series.settled_through
+    if day is None or settled is None:
+        return day
+    return max(day, min(last_day(work.timeframe, day), settled))
 
 
 def _refuse_early_end(work: Workspace, reader: PageReader) -> None:

@@ -241,6 +241,9 @@ class Workspace:
         series, reader = self.attempt.series, readers[-1]
         known = series.covered_from
         series = replace(series, wanted_from=wanted_from)
+        if series.oldest is None or kst_date(reader.oldest) < series.oldest:
+            # Whatever end was seen before, there are older candles than that.
+            series = replace(series, end_seen_on=None, history_exhausted=False)
         beyond = known is None or reader.oldest < self.first_slot(known)
         if not beyond and not reader.saw_the_end:
             # An ordinary tick does not look that far back.

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 
+from functions.reference_sync.reference_data import bundled_calendar
+from shared.database.session_store import SessionStore
+from shared.errors import KiwoomUnavailable
+from shared.sessions import SessionOverride
 from tests.integration.test_history_cases import (
     EVENING,
     START,
@@ -15,7 +20,7 @@ from tests.integration.test_history_cases import (
     tick_at,
     triggered,
 )
-from tests.support.builders import day
+from tests.support.builders import day, kst
 from tests.support.harness import STOCK, PipelineHarness
 
 HALT = {STOCK: (day("2025-07-01"), day("2026-11-13"))}
@@ -180,3 +185,104 @@ def test_a_stock_without_a_trade_in_the_last_slot_is_no_alarm_every_morning(harn
 
     assert harness.query("SELECT DISTINCT state FROM tasks") == [("done",)]
     assert right(harness)
+
+
+def test_an_end_that_was_disproved_was_never_seen(harness):
+    """One lie ends a first load, another one a backfill long after it was healed."""
+    harness.at("2026-11-17 07:30")
+    harness.fails("last", rows=100)
+    triggered(harness, "1d", start=START["1d"])
+    harness.recovers()
+    tick_at(harness, "2026-11-18 07:30", "1d")
+    harness.fails("last", rows=3)
+    harness.at("2026-11-19 10:00")
+    triggered(harness, "1d", mode="backfill", start="2020-01-06")
+
+    assert harness.query("SELECT history_exhausted FROM series") == [(False,)]
+
+
+def test_older_candles_disprove_an_end_that_was_seen_twice(harness):
+    """The broker had lost its old days for half a week; a verify finds them again."""
+    lost = {"through": "2026-03-31", "until": "2026-11-20 06:00"}
+    harness.withdraws("1d", "1985-01-04", **lost)
+    harness.at("2026-11-17 07:30")
+    triggered(harness, "1d", start=START["1d"])
+    for now in ("2026-11-18 20:45", "2026-11-19 20:45"):
+        tick_at(harness, now, "1d")
+    tick_at(harness, "2026-11-22 09:00", "1d", mode="verify")
+
+    harness.at("2026-11-23 10:00")
+    triggered(harness, "1d", mode="backfill", start="2020-01-06")
+
+    assert harness.stored("1d").keys() == harness.truth("1d", "2020-01-06").keys()
+
+
+def test_a_verify_that_is_cut_short_is_no_verify(harness):
+    load(harness, "1d")
+    harness.query(
+        "UPDATE candles SET volume = volume + 7 WHERE opened_at = :at",
+        at=min(harness.stored("1d")),
+    )
+    harness.fails("last", rows=90, times=1)
+
+    harness.at("2026-11-22 09:00")
+    triggered(harness, "1d", mode="verify")
+
+    assert right(harness)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_pages_read_with_another_calendar_are_read_again(harness, is_open):
+    """An operator closes or opens a day between two attempts at a first load."""
+    sessions = SessionStore(harness.engine)
+    closed = SessionOverride(day("2026-11-05"), None)
+    sessions.write(bundled_calendar(), override=closed if is_open else None)
+    harness.store.calendar = sessions.calendar
+    harness.at("2026-11-17 07:30")
+    harness.trigger(["1d"], start="2020-01-06")
+    (message,) = harness.queue
+    harness.fails("server_error", page=3)
+    with suppress(KiwoomUnavailable):
+        harness.deliver(message)
+    harness.recovers()
+    change = {"forget": day("2026-11-05")} if is_open else {"override": closed}
+    sessions.write(bundled_calendar(), **change)
+    harness.store.calendar = SessionStore(harness.engine).calendar
+
+    harness.deliver(message)
+
+    assert (kst("2026-11-05") in harness.stored("1d")) is is_open
+    assert harness.query("SELECT state FROM tasks") == [("done",)]
+
+
+def test_a_stale_answer_after_an_action_moves_nothing_for_good(engine):
+    """Minutes that are gone are moved back with it, and must come forward again."""
+    harness = PipelineHarness(engine, "2026-10-30 20:45")
+    harness.tick("60m", start="2025-11-10")
+    tick_at(harness, "2027-01-05 20:45", "60m")
+    harness.acts(STOCK, "2027-01-06", 5.0)
+    tick_at(harness, "2027-01-06 20:45", "60m")
+    harness.fails("stale", as_of=kst("2027-01-05 20:45"))
+    tick_at(harness, "2027-01-07 07:30", "60m")
+    harness.recovers()
+
+    for now in ("2027-01-07 20:45", "2027-01-08 07:30"):
+        tick_at(harness, now, "60m")
+
+    assert right(harness)
+
+
+def test_minutes_of_the_week_in_which_a_halt_began_are_rescaled_too(engine):
+    """A week tells of the action: it ends on its last day, not on the one it opens."""
+    halt = {STOCK: (day("2025-07-03"), day("2026-11-13"))}
+    harness = PipelineHarness(engine, "2025-07-05 07:30", halts=halt)
+    harness.tick("60m", start="2025-05-02", force=True)
+    harness.tick("1w", start="2024-01-02", force=True)
+    before = harness.stored("60m")
+    harness.acts(STOCK, "2026-08-03", 0.1)
+
+    harness.at("2026-11-16 20:45")
+    triggered(harness, "1w")
+
+    stored = harness.stored("60m")
+    assert {stored[at][3] / values[3] for at, values in before.items()} == {10.0}

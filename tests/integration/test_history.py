@@ -95,7 +95,8 @@ def test_a_corporate_action_rebuilds_all_timeframes_from_one_tick(world, ratio):
     assert actions == [
         (
             timeframe,
-            {"1w": day("2026-11-09")}.get(timeframe, after),
+            # A settled week is known to its last day.
+            {"1w": day("2026-11-13")}.get(timeframe, after),
             by,
             round(1 / ratio, 3),
             True,
