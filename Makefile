@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 LOCAL := $(VENV)/.ready-local
 READY := $(VENV)/.ready
 CHECKOV := .venv-checkov
+UV := .venv-uv
 READER := .venv-reader
 READER_LOCAL := $(READER)/.ready-export
 READER_READY := $(READER)/.ready
@@ -170,7 +171,17 @@ dlq-replay: $(LOCAL) ## Publish it to its topics again
 dlq-drop: $(LOCAL) ## Remove it permanently
 	@$(BIN)/python -m infra.dead_letters drop --project '$(PROJECT)' --code '$(CODE)'
 
+.PHONY: migrate-cloud
+migrate-cloud: ## Run the migration job and show its log: make migrate-cloud PROJECT=my-project (REGION=)
+	@infra/run_job.sh '$(PROJECT)' '$(or $(REGION),asia-northeast3)'
+
 ##@ Set up
+
+.PHONY: lock
+lock: $(UV) ## Resolve the requirements for Python 3.11 to 3.14 and lock them with their hashes
+	@for name in functions= job=-job local=-local dev=-dev; do \
+	  $(UV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	    requirements$${name#*=}.txt -o locks/$${name%%=*}.txt || exit 1; done
 
 .PHONY: setup
 setup: $(READY) ## Create the virtual environment (every other target does it by itself)
@@ -184,8 +195,8 @@ help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Set-up is faster without the tools of the tests.
-$(LOCAL): requirements.txt requirements-local.txt infra/local/setup.sh
-	@infra/local/setup.sh $(VENV) requirements-local.txt
+$(LOCAL): locks/local.txt infra/local/setup.sh
+	@infra/local/setup.sh $(VENV) locks/local.txt
 	@pwd -P > $@
 
 # Of the reader only: pandas and Arrow, on top of what is there already.
@@ -208,6 +219,10 @@ $(CHECKOV):
 	$(or $(PYTHON),python3) -m venv $@
 	$@/bin/pip install --quiet checkov==3.3.30 || (rm -rf $@; exit 1)
 
-$(READY): $(LOCAL) requirements-dev.txt
-	@infra/local/setup.sh $(VENV) requirements-dev.txt
+$(UV):
+	$(or $(PYTHON),python3) -m venv $@
+	$@/bin/pip install --quiet uv==0.13.9 || (rm -rf $@; exit 1)
+
+$(READY): $(LOCAL) locks/dev.txt
+	@infra/local/setup.sh $(VENV) locks/dev.txt
 	@touch $@

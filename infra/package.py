@@ -24,15 +24,15 @@ BUILD = ROOT / "build"
 WRITTEN = (1980, 1, 1, 0, 0, 0)
 READABLE = 0o644 << 16
 HASH_CHARACTERS = 12
-NOT_FOR_JOBS = shutil.ignore_patterns("__pycache__", "terraform", "local")
+# Every version with its hashes, made by make lock.
+LOCKS = ROOT / "locks"
 # What a function's folder may hold beside its modules.
 DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg"}
 
 
 def main() -> int:
-    """Build all zips, the list of them that Terraform reads, and both jobs."""
+    """Build all zips, the list that Terraform reads, and the folder of the export."""
     packages = build(topology.load(), BUILD)
-    build_migrations(BUILD / "migrate")
     build_export(BUILD / "export")
     for name, file_name in packages.items():
         size = (BUILD / file_name).stat().st_size
@@ -41,36 +41,24 @@ def main() -> int:
 
 
 def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
-    """Write a zip for each source; return their names.
+    """Write a zip for each source and one for the job; return their names.
 
     A source that is deployed several times has one zip.
     """
     directory.mkdir(exist_ok=True)
     for old in directory.glob("*.zip"):
         old.unlink()
-    packages = {}
     sources = {each.source: each for each in pipeline.functions.values()}
-    for source, function in sources.items():
-        content = package(function)
+    contents = {source: package(function) for source, function in sources.items()}
+    contents["job"] = package_job()
+    packages = {}
+    for name, content in contents.items():
         digest = sha256(content).hexdigest()[:HASH_CHARACTERS]
-        packages[source] = f"{source}-{digest}.zip"
-        (directory / packages[source]).write_bytes(content)
+        packages[name] = f"{name}-{digest}.zip"
+        (directory / packages[name]).write_bytes(content)
     listed = json.dumps(packages, indent=2) + "\n"
     (directory / "packages.json").write_text(listed, encoding="utf-8")
     return packages
-
-
-def build_migrations(directory: Path) -> None:
-    """Write the folder that a job in the cloud migrates the database from."""
-    shutil.rmtree(directory, ignore_errors=True)
-    for name in ("infra", "shared"):
-        shutil.copytree(ROOT / name, directory / name, ignore=NOT_FOR_JOBS)
-    shutil.copy(ROOT / "requirements.txt", directory / "runtime-requirements.txt")
-    local = (ROOT / "requirements-local.txt").read_text(encoding="utf-8")
-    wanted = local.replace("-r requirements.txt", "-r runtime-requirements.txt")
-    (directory / "requirements.txt").write_text(wanted, encoding="utf-8")
-    procfile = "web: python -m infra.migrate\n"
-    (directory / "Procfile").write_text(procfile, encoding="utf-8")
 
 
 def build_export(directory: Path) -> None:
@@ -93,13 +81,31 @@ def build_export(directory: Path) -> None:
     (directory / "Procfile").write_text(procfile, encoding="utf-8")
 
 
+def package_job() -> bytes:
+    """The zip of the job that migrates: Alembic finds its migrations by their path."""
+    migrations = ROOT / "infra" / "migrations"
+    modules = imported_by(ROOT / "infra" / "migrate.py", *migrations.rglob("*.py"))
+    contents = _contents({*modules, migrations / "alembic.ini"})
+    contents["requirements.txt"] = (LOCKS / "job.txt").read_bytes()
+    contents["Procfile"] = (
+        b"web: python -m infra.migrate\nmigrate: python -m infra.migrate\n"
+    )
+    return _zip(contents)
+
+
 def package(function: topology.Function) -> bytes:
     """The zip of one function."""
-    contents = {
-        path.relative_to(ROOT).as_posix(): path.read_bytes()
-        for path in _sources(function)
-    }
+    contents = _contents(_sources(function))
     contents["main.py"] = entry_point(function).encode()
+    contents["requirements.txt"] = (LOCKS / "functions.txt").read_bytes()
+    return _zip(contents)
+
+
+def _contents(paths: set[Path]) -> dict[str, bytes]:
+    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
+
+
+def _zip(contents: dict[str, bytes]) -> bytes:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(contents):
@@ -114,7 +120,7 @@ def _sources(function: topology.Function) -> set[Path]:
     """All files that the function needs, and no other."""
     folder = ROOT / "functions" / function.source
     data = {path for path in folder.rglob("*") if path.suffix in DATA_SUFFIXES}
-    return {*imported_by(folder / "main.py"), *data, ROOT / "requirements.txt"}
+    return {*imported_by(folder / "main.py"), *data}
 
 
 def imported_by(*modules: Path) -> set[Path]:

@@ -102,6 +102,7 @@ class Topology:
     """Everything the pipeline consists of, but for the database and the secrets."""
 
     time_zone: str
+    python: str
     topics: dict[str, str]
     secrets: dict[str, str]
     environment: dict[str, str]
@@ -142,4 +143,5 @@ def load(path: Path = PIPELINE) -> Topology:
         subscriptions=each("subscriptions", PushSubscription),
         dead_letter_subscriptions=each("dead_letter_subscriptions", PullSubscription),
         schedules=each("schedules", Schedule),
+        python=raw["python"],
     )

@@ -5,7 +5,7 @@ resource "google_cloudfunctions2_function" "this" {
   location = var.region
 
   build_config {
-    runtime           = "python312"
+    runtime           = "python${replace(local.pipeline.python, ".", "")}"
     entry_point       = each.value.entry_point
     docker_repository = google_artifact_registry_repository.images.id
     service_account   = google_service_account.builder.id
@@ -56,10 +56,8 @@ resource "google_cloudfunctions2_function" "this" {
   }
 
   depends_on = [
-    google_artifact_registry_repository_iam_member.builder,
     google_compute_router_nat.this,
-    google_project_iam_member.builder,
-    google_project_iam_member.builder_sources,
     terraform_data.preconditions,
+    time_sleep.builder_rights,
   ]
 }

@@ -176,7 +176,7 @@ resource "google_monitoring_alert_policy" "threshold" {
     content   = "${local.runbook}#${each.key}"
   }
 
-  depends_on = [google_logging_metric.this]
+  depends_on = [time_sleep.log_metrics]
 }
 
 # Silence is the alarm here, so something must speak regularly: the token every six hours,
@@ -223,6 +223,8 @@ resource "google_monitoring_alert_policy" "silence" {
     subject   = "[${var.environment}] ${each.value.title}"
     content   = "${local.runbook}#${each.key}"
   }
+
+  depends_on = [time_sleep.log_metrics]
 }
 
 moved {

@@ -94,4 +94,8 @@ resource "google_service_networking_connection" "database" {
   network                 = google_compute_network.this.id
   service                 = "servicenetworking.googleapis.com"
   reserved_peering_ranges = [google_compute_global_address.database.name]
+
+  # Cloud SQL holds it for days after the database has gone, to be able to restore it, and
+  # refuses to let it go: docs/deploy.md removes what is left.
+  deletion_policy = "ABANDON"
 }

@@ -155,6 +155,13 @@ resource "google_project_iam_member" "builder_sources" {
   }
 }
 
+# The image of the migration job is built from its zip.
+resource "google_storage_bucket_iam_member" "builder" {
+  bucket = google_storage_bucket.sources.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.builder.member
+}
+
 resource "google_artifact_registry_repository_iam_member" "builder" {
   repository = google_artifact_registry_repository.images.repository_id
   location   = var.region

@@ -3,8 +3,14 @@ terraform {
 
   required_providers {
     google = {
-      source  = "hashicorp/google"
-      version = "~> 7.0"
+      source = "hashicorp/google"
+      # The first with direct_vpc_* of functions (7.21) and database_roles of users (7.18).
+      version = ">= 7.21.0, < 8.0.0"
+    }
+
+    time = {
+      source  = "hashicorp/time"
+      version = "~> 0.13"
     }
   }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -108,19 +109,43 @@ def test_every_module_of_a_zip_can_be_imported_from_the_zip_alone(name, tmp_path
     assert done.returncode == 0, done.stderr
 
 
-def test_migrations_have_a_folder_of_their_own(tmp_path):
-    package.build_migrations(tmp_path / "migrate")
+def test_the_job_has_all_migrations_and_nothing_of_the_local_stack():
+    archive = zipfile.ZipFile(io.BytesIO(package.package_job()))
+    names = set(archive.namelist())
 
-    found = {
-        path.relative_to(tmp_path / "migrate").as_posix()
-        for path in (tmp_path / "migrate").rglob("*")
-        if path.is_file()
-    }
-    assert {"Procfile", "requirements.txt", "infra/migrate.py"} <= found
-    assert "infra/migrations/versions/0001_the_tables.py" in found
-    requirements = (tmp_path / "migrate" / "requirements.txt").read_text()
-    assert "-r runtime-requirements.txt" in requirements
-    assert "runtime-requirements.txt" in found
+    assert {"Procfile", "requirements.txt", "infra/migrate.py"} <= names
+    assert "infra/migrations/versions/0001_the_tables.py" in names
+    assert not [n for n in names if n.startswith(("infra/local", "tests"))]
+    assert b"\nmigrate: python -m infra.migrate\n" in archive.read("Procfile")
+
+
+def test_the_job_migrates_from_its_zip_alone(tmp_path, postgres):
+    zipfile.ZipFile(io.BytesIO(package.package_job())).extractall(tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.migrate"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(tmp_path),
+            "DATABASE_URL": postgres.create("job"),
+        },
+    )
+
+    postgres.drop("job")
+    assert done.stdout == "the database is up to date\n", done.stderr
+
+
+@pytest.mark.parametrize("lock", ["functions", "job", "local", "dev"])
+def test_every_version_is_locked_with_its_hashes(lock):
+    text = (package.LOCKS / f"{lock}.txt").read_text()
+    entries = re.split(r"\n(?=\S)", text)
+
+    for entry in entries:
+        if not entry.startswith("#"):
+            assert re.match(r"[^ ]+==[^ ]+ .*--hash=sha256:", entry, re.DOTALL), entry
 
 
 @pytest.mark.parametrize("name", SOURCES)

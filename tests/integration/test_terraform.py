@@ -140,7 +140,7 @@ def test_functions_are_what_pipeline_yaml_says(resources):
         wanted = TOPOLOGY.functions[name]
         (build,), (service,) = found["build_config"], found["service_config"]
         assert (build["runtime"], build["entry_point"]) == (
-            "python312",
+            f"python{TOPOLOGY.python.replace('.', '')}",
             wanted.entry_point,
         )
         assert service["available_memory"] == wanted.memory
@@ -170,7 +170,8 @@ def test_functions_are_what_pipeline_yaml_says(resources):
 def test_sources_are_named_by_their_content(resources):
     objects = resources("google_storage_bucket_object")
 
-    assert objects.keys() == {each.source for each in TOPOLOGY.functions.values()}
+    sources = {each.source for each in TOPOLOGY.functions.values()}
+    assert objects.keys() == sources | {"job"}
     for name, found in objects.items():
         assert re.fullmatch(rf"{name}-[0-9a-f]{{12}}\.zip", found["name"])
         assert found["source"].endswith(found["name"])
@@ -381,6 +382,7 @@ ALLOWED = {
     ),
     ("builder", "logWriter", "project"),
     ("builder", "objectViewer", "copies of sources"),
+    ("builder", "objectViewer", "demo-proj-pipeline-sources"),
     ("builder", "writer", "functions"),
     ("agent pubsub", "publisher", "dead-letters"),
     *(("agent pubsub", "subscriber", name) for name in TOPOLOGY.subscriptions),
@@ -401,6 +403,7 @@ RESOURCE = {
     "google_service_account_iam_member": "service_account_id",
     "google_artifact_registry_repository_iam_member": "repository",
     "google_project_iam_member": "project",
+    "google_storage_bucket_iam_member": "bucket",
 }
 
 
@@ -485,6 +488,61 @@ def test_each_function_is_granted_the_role_of_its_source(plan):
         for function in TOPOLOGY.functions.values()
         if function.database != "none"
     }
+
+
+def test_the_migration_is_a_job_inside_the_network(resources):
+    (job,) = resources("google_cloud_run_v2_job").values()
+    (task,) = job["template"][0]["template"]
+    (container,) = task["containers"]
+    variables = {each["name"]: each["value"] for each in container["env"]}
+
+    assert task["service_account"].startswith("migrator@")
+    assert task["max_retries"] == 0
+    assert task["vpc_access"][0]["egress"] == "ALL_TRAFFIC"
+    assert task["vpc_access"][0]["network_interfaces"][0]["subnetwork"] == "internal"
+    assert container["command"] == ["/cnb/process/migrate"]
+    assert re.search(r"/functions/migrate:job-[0-9a-f]{12}$", container["image"])
+    assert variables["DATABASE_USER"] == "migrator@demo-proj.iam"
+    assert "collector=" in variables["DATABASE_GRANTS"]
+
+
+@pytest.fixture
+def awaited(plan):
+    """The resources that a resource names in its depends_on."""
+    module = plan["configuration"]["root_module"]["resources"]
+    return {each["address"]: set(each.get("depends_on", [])) for each in module}
+
+
+def test_what_is_built_waits_for_the_rights_of_its_builder(awaited):
+    assert (
+        "time_sleep.builder_rights" in awaited["google_cloudfunctions2_function.this"]
+    )
+    assert "time_sleep.builder_rights" in awaited["terraform_data.job_image"]
+    assert "terraform_data.job_image" in awaited["google_cloud_run_v2_job.migrate"]
+    rights = {address for address in awaited if address.endswith("_member.builder")}
+    assert len(rights) == 3
+    assert awaited["time_sleep.builder_rights"] >= rights
+
+
+def test_every_alert_waits_until_its_metric_is_known(awaited, resources):
+    alerts = [each for each in awaited if "google_monitoring_alert_policy" in each]
+
+    assert alerts
+    for alert in alerts:
+        assert "time_sleep.log_metrics" in awaited[alert]
+    assert resources("time_sleep")["log_metrics"]["create_duration"] == "600s"
+
+
+def test_a_provider_without_what_we_use_is_refused():
+    text = (TERRAFORM / "versions.tf").read_text()
+
+    assert 'version = ">= 7.21.0, < 8.0.0"' in text
+
+
+def test_the_peering_does_not_keep_a_destroy_from_going_on(resources):
+    (peering,) = resources("google_service_networking_connection").values()
+
+    assert peering["deletion_policy"] == "ABANDON"
 
 
 def test_only_the_migrator_is_an_administrator_of_the_database(resources):
