@@ -41,9 +41,9 @@ def _seals(candles: str) -> str:
             SELECT stock_code, timeframe, opened_at,
                    date_trunc(:unit, opened_at AT TIME ZONE interval '9 hours')::date
                        AS session_date,
-                   format(E'%s,%s,%s,%s,%s,%s,%s,%s\\n',
-                          date_part('epoch', opened_at)::bigint, open, high, low, close,
-                          volume, turnover, session) AS line
+                   concat_ws(',', date_part('epoch', opened_at)::bigint, open, high,
+                             low, close, volume, coalesce(turnover::text, ''),
+                             session || E'\\n') AS line
             {candles}
         ) AS sealed
         GROUP BY stock_code, timeframe, session_date

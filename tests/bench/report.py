@@ -52,7 +52,7 @@ rest), **{upsert["ours_to_copy"]} ×** raw `COPY` in the same batches,
 
 def sealed(sealing):
     ratios = sealing["ratios"]
-    return f"""With the seals of the sessions, storing takes **{ratios["first_load"]} ×** as long where
+    return f"""With the seals of the sessions, storing takes **{ratios["first_load"]} ×** the CPU time where
 {sealing["candles"]:,} candles of a year are loaded in one transaction,
 **{ratios["morning"]} ×** in the morning when a session settles, and {ratios["tick"]} × at a
 tick, which seals nothing."""
