@@ -62,14 +62,17 @@ class ServiceWindow:
         """Grow with a success; shrink with a refusal, and pause.
 
         One success more for each message that is out doubles the window. A pause
-        doubles with each refusal that no success has made good.
+        doubles with each refusal that no success has made good; those of messages that
+        were out when it began count once.
         """
         if acknowledged:
             self._window = min(self._window + 1, MOST_OUTSTANDING)
             self._refusals = max(self._refusals - 1, 0)
             return
+        if self._now() < self.paused_until:
+            return
         self._window = max(self._window / 2, 1.0)
         least, most = BACKOFF_SECONDS
         pause = min(least * 2.0**self._refusals, most)
         self._refusals += 1
-        self.paused_until = max(self.paused_until, self._now() + pause)
+        self.paused_until = self._now() + pause

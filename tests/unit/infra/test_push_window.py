@@ -78,10 +78,21 @@ def test_refusals_in_a_row_pause_it_longer_and_longer_but_not_for_ever(clock):
     assert pauses[-1] == pytest.approx(60, abs=0.02)
 
 
+def test_refusals_of_messages_that_were_out_together_count_once(clock):
+    window = ServiceWindow(clock)
+
+    answered(window, *[429] * 4)
+
+    clock.now += 0.11
+    assert window.room(0) == FIRST_WINDOW / 2
+
+
 def test_successes_make_refusals_good(clock):
     window = ServiceWindow(clock)
-    answered(window, 429, 429, 429, 200, 200, 200)
-    clock.now += 60
+    for _ in range(3):
+        answered(window, 429)
+        clock.now += 60
+    answered(window, 200, 200, 200)
 
     answered(window, 429)
 
