@@ -86,7 +86,8 @@ def options(**environ):
 @pytest.fixture(scope="module")
 def pipeline():
     before = os.environ.pop("PUBSUB_EMULATOR_HOST", None)
-    settings = options(RATE="off", NOW="2026-11-20T10:30")
+    # Whether work is done is tested here, not when: test_lanes pushes as the cloud does.
+    settings = options(RATE="off", NOW="2026-11-20T10:30", PUSH="steady")
     with (
         servers.open_directory() as directory,
         Stack(settings, directory, durable=False, pipeline=impatient()) as stack,
