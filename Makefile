@@ -102,6 +102,7 @@ lint: $(READY) ## Style, types and which way the arrows point
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! command -v terraform >/dev/null || terraform fmt -check -recursive infra/terraform
 
 .PHONY: format
 format: $(READY) ## Rewrite the code in its style
