@@ -304,6 +304,7 @@ class SessionSeals:
             rows = connection.execute(FIND_BROKEN, everything).all()
             if record:
                 connection.execute(FORGET_MENDED, everything)
+            if record and rows:
                 connection.execute(RECORD_BROKEN, everything)
         return [_broken(stock_code, timeframe.value, *row) for row in rows]
 
