@@ -50,9 +50,11 @@ def rebuild_run(
     """Tell the other ``timeframes`` of a stock about a corporate action.
 
     Whichever timeframe finds the action first, the run is the same one, so that each
-    series is rebuilt once.
+    series is rebuilt once. Of two actions on one day, the ratio tells; one digit of it,
+    since rounded prices do not tell it exactly.
     """
-    cause = f"rebuild {request.stock_code} {move.effective_by}"
+    ratio = f"{float(move.ratio):.1g}"
+    cause = f"rebuild {request.stock_code} {move.effective_by} {ratio}"
     run_id = str(uuid.uuid5(uuid.NAMESPACE_OID, cause))
     trigger = {
         "mode": Mode.REBUILD.value,

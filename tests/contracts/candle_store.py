@@ -297,6 +297,16 @@ class CandleStoreContract:
             with data.ledger.attempt(request) as attempt:
                 assert attempt
 
+    def test_another_action_of_the_same_day_is_told_as_well(self, data):
+        for timeframe in ("5m", "1d"):
+            self.run(data, [], timeframe=timeframe)
+        other = replace(SPLIT, ratio=Fraction(100, 101))
+
+        first = self.run(data, [], move=SPLIT).follow_up
+        second = self.run(data, [], move=other).follow_up
+
+        assert second.run_id != first.run_id
+
     def test_timeframes_that_find_one_action_ask_for_one_rebuild_each(self, data):
         for timeframe in ("5m", "1w", "1d"):
             self.run(data, [], timeframe=timeframe)
