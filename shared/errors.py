@@ -334,3 +334,16 @@ class Unforeseen(PipelineError):
     def __init__(self, kind: str) -> None:
         """Name the ``kind`` of exception; its text may hold anything."""
         super().__init__(kind)
+
+
+def remedy_of(error_code: str) -> str:
+    """What an operator does about an error, by the code that the ledger stored."""
+    if error_code.startswith("kiwoom_") and error_code[-1].isdigit():
+        return KiwoomRejected.remedy
+    classes = [PipelineError]
+    while classes:
+        found = classes.pop()
+        if found.error_code == error_code:
+            return found.remedy
+        classes += found.__subclasses__()
+    return PipelineError.remedy

@@ -6,6 +6,7 @@ once, and never shows a secret. No other module reads the environment.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -70,6 +71,35 @@ class ClockSettings:
         offset = read.number("CLOCK_OFFSET_SECONDS", 0)
         read.check()
         return cls(offset=timedelta(seconds=offset))
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledTrigger:
+    """A schedule that publishes ``payload`` to the topic of triggers."""
+
+    cron: str
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSettings:
+    """The schedules that fire triggers; none while they are paused."""
+
+    schedules: tuple[ScheduledTrigger, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``SCHEDULES``: a JSON list of objects with ``cron`` and ``payload``."""
+        try:
+            found = json.loads(environ.get("SCHEDULES") or "[]")
+            schedules = tuple(
+                ScheduledTrigger(str(each["cron"]), dict(each["payload"]))
+                for each in found
+            )
+        except (ValueError, TypeError, KeyError):
+            message = "SCHEDULES must be a JSON list of objects with cron and payload"
+            raise ConfigError(message) from None
+        return cls(schedules=schedules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +283,8 @@ class DatabaseSettings:
     # Who it is, as pg_stat_activity tells it.
     service: str = "operator"
     on_cloud_run: bool = False
+    # What only reads says so to PostgreSQL, which then refuses anything else.
+    read_only: bool = False
     deadlines: DatabaseDeadlines = DatabaseDeadlines()
 
     @classmethod
@@ -260,6 +292,8 @@ class DatabaseSettings:
         cls,
         environ: Mapping[str, str] = os.environ,
         deadlines: DatabaseDeadlines | None = None,
+        *,
+        read_only: bool = False,
     ) -> Self:
         """Read ``DATABASE_URL``, or else ``CLOUD_SQL_INSTANCE``, its user and name.
 
@@ -275,7 +309,11 @@ class DatabaseSettings:
         if url:
             read.check()
             return cls(
-                url=url, pool_size=pool_size, service=service, deadlines=deadlines
+                url=url,
+                pool_size=pool_size,
+                service=service,
+                read_only=read_only,
+                deadlines=deadlines,
             )
         settings = cls(
             instance=read.text("CLOUD_SQL_INSTANCE"),
@@ -284,6 +322,7 @@ class DatabaseSettings:
             pool_size=pool_size,
             service=service,
             on_cloud_run="K_SERVICE" in environ,
+            read_only=read_only,
             deadlines=deadlines,
         )
         read.check()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from shared.coverage import MINUTES_KEPT
 from shared.freshness import PATIENCE
@@ -66,6 +66,7 @@ class Reason(StrEnum):
     BEFORE_LISTING = "before_listing"
     BEFORE_HISTORY = "before_history"
     LEFT_THE_EXCHANGE = "left_the_exchange"
+    NO_TARGET = "no_target"
     NOT_A_SLOT = "not_a_slot"
 
 
@@ -139,6 +140,11 @@ class Verdict:
     missing: int = 0
     due_at: datetime | None = None
 
+    @classmethod
+    def late(cls, reason: Reason, due_at: datetime | None) -> Self:
+        """No one has asked since ``due_at``."""
+        return cls(state=State.LATE, reason=reason, due_at=due_at)
+
     @property
     def remedy(self) -> str | None:
         """What can be done about it; None where nothing has to be."""
@@ -154,6 +160,7 @@ class Judge:
         self.timeframe = timeframe
         self.now = now
         self._kept_from = kst_date(now) - MINUTES_KEPT
+        self._slots: dict[date, frozenset[datetime]] = {}
         self.latest_due = due.latest_of_all(timeframe, now - PATIENCE)
 
     def sessions(self, first: date, last: date) -> list[date]:
@@ -161,14 +168,18 @@ class Judge:
         newest = self.calendar.latest_opened(self.now)
         last = min(last, newest) if newest else first
         return [
-            day
-            for day in self.calendar.session_dates(first, last)
-            if self.calendar.slots(self.timeframe, day)
+            day for day in self.calendar.session_dates(first, last) if self.slots(day)
         ]
 
     def expected(self, day: date) -> int:
         """How many candles the session of ``day`` has where all slots were traded."""
-        return len(self.calendar.slots(self.timeframe, day))
+        return len(self.slots(day))
+
+    def slots(self, day: date) -> frozenset[datetime]:
+        """The candle slots of the session of ``day``; none if there is no session."""
+        if day not in self._slots:
+            self._slots[day] = frozenset(self.calendar.slots(self.timeframe, day))
+        return self._slots[day]
 
     def session(self, known: SeriesFacts, day: date, stored: SessionFacts) -> Verdict:
         """Judge the session of ``day``."""
@@ -198,7 +209,7 @@ class Judge:
         ``is_without_trades`` whether its daily candle says that no one traded.
         """
         day = kst_date(slot)
-        if slot not in self.calendar.slots(self.timeframe, day) and not has_candle:
+        if not has_candle and slot not in self.slots(day):
             return Verdict(state=State.NOT_ASKED, reason=Reason.NOT_A_SLOT)
         stored = SessionFacts(
             candles=int(has_candle),
@@ -221,10 +232,12 @@ class Judge:
 
     def is_late(self, known: SeriesFacts) -> bool:
         """Whether a due time of the series has passed without an answer since."""
-        if not known.listed or known.series.ended or self.latest_due is None:
+        if not known.is_target or not known.listed or known.series.ended:
+            return False
+        if self.latest_due is None:
             return False
         if known.series.covered_from is None:
-            return known.is_target
+            return True
         day, due = self.latest_due
         if self.is_settled(known, day):
             return False
@@ -235,20 +248,30 @@ class Judge:
         through = known.series.settled_through
         return through is not None and day <= through
 
+    def begins(self, known: SeriesFacts) -> tuple[date, Reason] | None:
+        """The first day that was asked for, and why nothing before it was.
+
+        None if the series was never loaded.
+        """
+        series = known.series
+        if series.covered_from is None:
+            return None
+        begins = series.covered_from, Reason.BEFORE_COVERAGE
+        if series.history_exhausted and series.oldest:
+            begins = max(begins, (series.oldest, Reason.BEFORE_HISTORY), key=_day)
+        if known.listed_on:
+            begins = max(begins, (known.listed_on, Reason.BEFORE_LISTING), key=_day)
+        return begins
+
     def outside(self, known: SeriesFacts, day: date) -> Verdict | None:
         """Why a session was not asked for; None if it was, or should have been."""
-        series = known.series
+        begins = self.begins(known)
         reason: Reason | None = None
-        if known.listed_on and day < known.listed_on:
-            reason = Reason.BEFORE_LISTING
-        elif series.covered_from is None:
-            if self._should_be_loaded(known, day):
-                return None
-            reason = Reason.BEFORE_COVERAGE
-        elif day < series.covered_from:
-            reason = Reason.BEFORE_COVERAGE
-        elif series.history_exhausted and series.oldest and day < series.oldest:
-            reason = Reason.BEFORE_HISTORY
+        if begins is None:
+            if not self._should_be_loaded(known, day):
+                reason = Reason.BEFORE_COVERAGE
+        elif day < begins[0]:
+            reason = begins[1]
         elif self._has_left(known, day):
             reason = Reason.LEFT_THE_EXCHANGE
         return Verdict(state=State.NOT_ASKED, reason=reason) if reason else None
@@ -289,9 +312,12 @@ class Judge:
         """Judge by whether the series was asked for since a ``due`` time."""
         asked_at = known.asked_at
         if known.series.covered_from is None:
-            return Verdict(state=State.LATE, reason=Reason.NEVER_LOADED, due_at=due)
+            return Verdict.late(Reason.NEVER_LOADED, due)
         if due and (asked_at is None or asked_at < due):
-            return Verdict(state=State.LATE, reason=Reason.NOT_ASKED_SINCE, due_at=due)
+            if not known.is_target:
+                # No tick asks for it: it is read when someone requests it.
+                return Verdict(state=State.NOT_ASKED, reason=Reason.NO_TARGET)
+            return Verdict.late(Reason.NOT_ASKED_SINCE, due)
         final = self.due.final_at(self.timeframe, day)
         if final and asked_at and asked_at >= final:
             return self._not_proven(known, day, stored)
@@ -356,3 +382,7 @@ def settled(expected: int, stored: SessionFacts) -> Verdict:
         explained=max(0, explained),
         missing=missing,
     )
+
+
+def _day(begins: tuple[date, Reason]) -> date:
+    return begins[0]

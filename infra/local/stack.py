@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -314,6 +315,16 @@ class Stack:
         parts = [*self.functions.values(), self.broker, database, pubsub]
         stop_all(filter(None, parts))
 
+    def _schedules(self) -> str:
+        """What fires triggers: it is fired here once the first collection is over."""
+        return json.dumps(
+            [
+                {"cron": schedule.cron, "payload": schedule.payload}
+                for schedule in self.topology.schedules.values()
+                if schedule.topic == "triggers"
+            ]
+        )
+
     def _function_environ(self, name: str) -> dict[str, str]:
         function = self.topology.functions[name]
         url = self.database_url
@@ -333,6 +344,7 @@ class Stack:
             "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
             **(database if function.database != "none" else {}),
+            **({"SCHEDULES": self._schedules()} if function.trigger == "http" else {}),
             "KIWOOM_BASE_URL": self.base_url,
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",

@@ -52,6 +52,13 @@ resource "google_cloudfunctions2_function" "this" {
         DATABASE_POOL      = tostring(each.value.database_pool)
         DATABASE_USER      = google_sql_user.function[each.key].name
       },
+      # When candles are due: never, while the schedules are paused.
+      each.value.trigger != "http" ? {} : {
+        SCHEDULES = jsonencode(var.schedules_paused ? [] : [
+          for schedule in local.pipeline.schedules :
+          { cron = schedule.cron, payload = schedule.payload } if schedule.topic == "triggers"
+        ])
+      },
     )
   }
 

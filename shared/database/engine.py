@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from shared.settings import DatabaseDeadlines, DatabaseSettings
+    from shared.settings import DatabaseSettings
 
 DRIVER = "postgresql+pg8000"
 RECYCLE_SECONDS = 1800
@@ -53,18 +53,22 @@ def _pool(settings: DatabaseSettings) -> dict[str, Any]:
     }
 
 
-def _startup(deadlines: DatabaseDeadlines) -> dict[str, str]:
-    """What PostgreSQL is told as a session begins, in milliseconds."""
+def _startup(settings: DatabaseSettings) -> dict[str, str]:
+    """What PostgreSQL is told as a session begins; times are in milliseconds."""
+    deadlines = settings.deadlines
     limits = {
         "statement_timeout": deadlines.statement,
         "lock_timeout": deadlines.lock,
         "idle_in_transaction_session_timeout": ABANDONED_SECONDS,
     }
-    return {
+    told = {
         name: str(round(1000 * seconds))
         for name, seconds in limits.items()
         if seconds is not None
     }
+    return told | (
+        {"default_transaction_read_only": "on"} if settings.read_only else {}
+    )
 
 
 def _by_url(settings: DatabaseSettings) -> Engine:
@@ -78,7 +82,7 @@ def _by_url(settings: DatabaseSettings) -> Engine:
         raise ConfigError(message)
     arguments: dict[str, Any] = {"ssl_context": _ssl(url.query.get("sslmode"))}
     arguments["application_name"] = settings.service
-    arguments["startup_params"] = _startup(settings.deadlines)
+    arguments["startup_params"] = _startup(settings)
     arguments["timeout"] = settings.deadlines.connect
     socket = url.query.get("host")
     if isinstance(socket, str) and socket.startswith("/"):
@@ -108,7 +112,7 @@ def _by_connector(settings: DatabaseSettings) -> Engine:
     # Imported here: 53 MB that a function given a URL never needs.
     from shared.database.cloud_sql import CloudSql  # noqa: PLC0415
 
-    cloud_sql = CloudSql(settings, _startup(settings.deadlines))
+    cloud_sql = CloudSql(settings, _startup(settings))
     return create_engine(f"{DRIVER}://", creator=cloud_sql.connect, **_pool(settings))
 
 

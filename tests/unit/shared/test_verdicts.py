@@ -309,6 +309,16 @@ def test_a_stock_that_is_no_target_is_not_late_for_never_being_loaded():
     assert not a_judge().is_late(never)
 
 
+def test_a_stock_that_is_no_target_any_more_is_not_asked_for():
+    known = a_series(asked="2026-11-19 09:00", is_target=False)
+
+    assert told(verdict(known, FRIDAY)) == (State.NOT_ASKED, Reason.NO_TARGET)
+    assert not a_judge().is_late(known)
+    # What was read of it stays judged.
+    full = len(CALENDAR.slots(M5, THURSDAY))
+    assert verdict(known, THURSDAY, SessionFacts(full)).state is State.COMPLETE
+
+
 def test_where_schedules_are_paused_nothing_is_late():
     known = a_series(asked="2026-11-18 10:00", settled_through=day("2026-11-17"))
     never = SeriesFacts(series=Series())

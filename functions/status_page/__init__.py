@@ -1,0 +1,1 @@
+"""Answers whether the data are complete, and if not, why: for people and programs."""

@@ -1,0 +1,247 @@
+"""The JSON API; ``openapi.yaml`` is its contract."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, request
+
+from functions.status_page import views
+from functions.status_page.answers import as_json, conditional
+from functions.status_page.candles import answer as candles_answer
+from functions.status_page.coverage import coverage, newest_sessions
+from functions.status_page.explain import (
+    series_report,
+    session_report,
+    slot_map,
+    slot_report,
+)
+from functions.status_page.parameters import Parameters, instant_of, timeframe_of
+from functions.status_page.problems import bad, unknown
+from shared.errors import remedy_of
+from shared.reports import History
+from shared.sessions import DAY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+
+    from functions.status_page.services import Services
+    from shared.reports import RunDetail
+    from shared.verdicts import Judge
+
+CONTRACT = Path(__file__).with_name("openapi.json")
+SESSIONS = 60
+MOST_SESSIONS = 250
+MOST_CODES = 3_000
+RUNS = 50
+MOST_RUNS = 200
+LONGEST_RUN_ID = 200
+
+
+def blueprint(services: Services) -> Blueprint:
+    """All routes of the API."""
+    api = Blueprint("api", __name__)
+    routes = Routes(services)
+    api.add_url_rule("/healthz", view_func=routes.health)
+    api.add_url_rule("/openapi.json", view_func=routes.contract)
+    api.add_url_rule("/api/status", view_func=routes.status)
+    api.add_url_rule("/api/coverage/<timeframe>", view_func=routes.coverage)
+    one = "<code>/<timeframe>"
+    api.add_url_rule(f"/api/series/{one}", view_func=routes.series)
+    api.add_url_rule(f"/api/sessions/{one}/<session>", view_func=routes.session)
+    api.add_url_rule(f"/api/slots/{one}", view_func=routes.slots)
+    api.add_url_rule(f"/api/slots/{one}/<instant>", view_func=routes.slot)
+    api.add_url_rule(f"/api/candles/{one}", view_func=routes.candles)
+    api.add_url_rule("/api/runs", view_func=routes.runs)
+    api.add_url_rule("/api/runs/<run_id>", view_func=routes.run)
+    return api
+
+
+class Routes:
+    """One method for each path of the contract."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def health(self) -> Response:
+        """Whether the function answers; it asks nothing of the database."""
+        Parameters().refuse_the_rest()
+        body, content_type = as_json({"ok": True})
+        return Response(body, content_type=content_type)
+
+    def contract(self) -> Response:
+        """The contract itself."""
+        Parameters().refuse_the_rest()
+        return Response(CONTRACT.read_bytes(), content_type="application/json")
+
+    def status(self) -> Response:
+        """Whether all data are here, and if not, why."""
+        Parameters().refuse_the_rest()
+        issued = self._services.token_created_at()
+        return self._answer(lambda: views.overview(self._services.overview(), issued))
+
+    def coverage(self, timeframe: str) -> Response:
+        """A letter for each session of each stock."""
+        frame, given = timeframe_of(timeframe), Parameters()
+        count = given.count("sessions", SESSIONS, MOST_SESSIONS)
+        start, end = given.day("start"), given.day("end")
+        known = self._codes() if "stocks" in request.args else set()
+        codes = given.codes("stocks", known, MOST_CODES)
+        given.refuse_the_rest()
+
+        def build() -> object:
+            judge = self._services.judge(frame)
+            days = chosen_days(judge, start, end, count)
+            found = coverage(self._services.reports, judge, days, codes)
+            return views.coverage(found, judge.now)
+
+        return self._answer(build, is_heavy=True)
+
+    def series(self, code: str, timeframe: str) -> Response:
+        """The facts of a series, and its gaps."""
+        frame, given = timeframe_of(timeframe), Parameters()
+        count = given.count("sessions", SESSIONS, MOST_SESSIONS)
+        start, end = given.day("start"), given.day("end")
+        given.refuse_the_rest()
+
+        def build() -> object:
+            services, judge = self._services, self._services.judge(frame)
+            known = services.one_series(judge, code)
+            days = chosen_days(judge, start, end, count)
+            report = series_report(services.reports, judge, known, days)
+            history = History()
+            if days:
+                history = services.reports.history(code, frame, days[0], days[-1])
+            return views.series_report(report, judge.now) | views.history(history)
+
+        return self._answer(build)
+
+    def session(self, code: str, timeframe: str, session: str) -> Response:
+        """One session of a series, with each of its candle slots."""
+        frame = timeframe_of(timeframe)
+        day = Parameters({"session": [session]}).day("session")
+        Parameters().refuse_the_rest()
+
+        def build() -> object:
+            services, judge = self._services, self._services.judge(frame)
+            known = services.one_series(judge, code)
+            assert day is not None
+            if not (judge.calendar.has_session(day) and judge.expected(day)):
+                days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
+                raise unknown("session", str(day), days, "give a day with a session")
+            report = session_report(services.reports, judge, known, day)
+            return views.session_report(report, judge.now)
+
+        return self._answer(build)
+
+    def slots(self, code: str, timeframe: str) -> Response:
+        """A letter for each candle slot of the newest sessions of a series."""
+        frame, given = timeframe_of(timeframe), Parameters()
+        count = given.count("sessions", SESSIONS, SESSIONS)
+        given.refuse_the_rest()
+
+        def build() -> object:
+            services, judge = self._services, self._services.judge(frame)
+            known = services.one_series(judge, code)
+            days = newest_sessions(judge, count)
+            found = slot_map(services.reports, judge, known, days)
+            return views.slot_map(found, known, judge.now)
+
+        return self._answer(build, is_heavy=True)
+
+    def slot(self, code: str, timeframe: str, instant: str) -> Response:
+        """One candle slot, explained."""
+        frame, at = timeframe_of(timeframe), instant_of(instant)
+        Parameters().refuse_the_rest()
+
+        def build() -> object:
+            services, judge = self._services, self._services.judge(frame)
+            known = services.one_series(judge, code)
+            report = slot_report(services.reports, judge, known, at)
+            return views.slot_report(report, judge.now)
+
+        return self._answer(build)
+
+    def candles(self, code: str, timeframe: str) -> Response:
+        """Candles of a series, as JSON or CSV."""
+        return candles_answer(self._services, code, timeframe_of(timeframe))
+
+    def runs(self) -> Response:
+        """The newest runs."""
+        given = Parameters()
+        limit = given.count("limit", RUNS, MOST_RUNS)
+        before = given.text("before")
+        since = None if before is None else instant_of(before, "before")
+        given.refuse_the_rest()
+
+        def build() -> object:
+            found = self._services.reports.runs(limit + 1, since)
+            told: dict[str, object] = {
+                "runs": [views.run(run) for run in found[:limit]]
+            }
+            if len(found) > limit:
+                last = views.run(found[limit - 1])["recorded_at"]
+                query = urlencode({"limit": limit, "before": last})
+                told["next"] = f"{request.host_url}api/runs?{query}"
+            return told
+
+        return self._answer(build)
+
+    def run(self, run_id: str) -> Response:
+        """One run, with its tasks in groups."""
+        Parameters().refuse_the_rest()
+        return self._answer(
+            lambda: views.run_detail(one_run(self._services, run_id), remedy_of)
+        )
+
+    def _answer(
+        self, build: Callable[[], object], *, is_heavy: bool = False
+    ) -> Response:
+        return conditional(
+            self._services.answers,
+            f"json {self._services.state()}",
+            lambda: as_json(build()),
+            is_heavy=is_heavy,
+        )
+
+    def _codes(self) -> set[str]:
+        return {stock.code for stock in self._services.reports.stocks()}
+
+
+def chosen_days(
+    judge: Judge, start: date | None, end: date | None, count: int
+) -> list[date]:
+    """The sessions of a range of days, half-open; without a start, the newest.
+
+    Raises:
+        RequestError: If the range is empty or too long.
+    """
+    if start and end and start >= end:
+        raise bad("end", f"{end} is not after {start}", "give a later day")
+    calendar, newest = judge.calendar, judge.calendar.latest_opened(judge.now)
+    if newest is None or (start is None and end is None):
+        return newest_sessions(judge, count)
+    last = min(newest, end - DAY) if end and end > calendar.first else newest
+    if end and end <= calendar.first:
+        return []
+    if start is None:
+        first = max(calendar.first, last - timedelta(days=7 * count + 30))
+        return judge.sessions(first, last)[-count:]
+    days = judge.sessions(max(start, calendar.first), last)
+    if len(days) > MOST_SESSIONS:
+        detail = f"the range has {len(days):,} sessions"
+        raise bad("start", detail, f"give at most {MOST_SESSIONS} sessions")
+    return days
+
+
+def one_run(services: Services, run_id: str) -> RunDetail:
+    """A run that exists."""
+    found = services.reports.run(run_id) if len(run_id) <= LONGEST_RUN_ID else None
+    if found is None:
+        newest = [run.run_id for run in services.reports.runs(RUNS)]
+        raise unknown("run", run_id, newest, "see /api/runs")
+    return found

@@ -1,0 +1,48 @@
+"""The page and the API as one Flask app; only GET and HEAD, and no cookies."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from flask import Flask, Response, request
+
+from functions.status_page import api, pages
+from functions.status_page.answers import as_json, finish
+from functions.status_page.problems import PROBLEM_TYPE, problem_of
+from shared.events import Event
+from shared.logging import log_event
+
+if TYPE_CHECKING:
+    from functions.status_page.services import Services
+
+# What programs ask for; everything else is a page.
+FOR_PROGRAMS = ("/api/", "/healthz", "/openapi.json")
+
+
+def new_app(services: Services) -> Flask:
+    """All routes, with the errors and the headers that they have in common."""
+    app = Flask("status_page", static_folder=None)
+    app.register_blueprint(api.blueprint(services))
+    app.register_blueprint(pages.blueprint(services))
+    app.register_error_handler(Exception, _failed)
+    app.after_request(finish)
+    app.url_map.strict_slashes = True
+    return app
+
+
+def _failed(error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logging.getLogger(__name__).error("a bug", exc_info=error)
+        log_event(Event.UNFORESEEN, severity=logging.ERROR, reason=type(error).__name__)
+    if request.path.startswith(FOR_PROGRAMS):
+        body, _ = as_json(problem.as_dict())
+        response = Response(body, problem.status, content_type=PROBLEM_TYPE)
+    else:
+        response = pages.problem_page(problem)
+    response.headers.update(problem.headers)
+    if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = "GET, HEAD"
+    return response

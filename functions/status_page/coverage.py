@@ -1,0 +1,295 @@
+"""The map: how each session of each stock stands, in one timeframe."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from shared.sessions import DAY
+from shared.verdicts import SessionFacts, State, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from shared.candles import Timeframe
+    from shared.reports import Mark, StockName, StockSeries
+    from shared.verdicts import Judge, SeriesFacts, Verdict
+
+NOTHING = SessionFacts()
+
+
+class Sessions(Protocol):
+    """What is stored of series and their sessions."""
+
+    def series(
+        self,
+        timeframes: Sequence[Timeframe],
+        behind: date,
+        codes: Sequence[str] | None = None,
+    ) -> list[StockSeries]:
+        """The series of all targets, and of what else was ever loaded."""
+
+    def sessions(
+        self,
+        timeframe: Timeframe,
+        start: date,
+        last: date,
+        codes: Sequence[str] | None = None,
+    ) -> dict[str, dict[date, SessionFacts]]:
+        """What is stored of each session from ``start`` to ``last``, by stock."""
+
+    def days_without_trades(
+        self, start: date, last: date, codes: Sequence[str]
+    ) -> dict[str, frozenset[date]]:
+        """Days on which a stock did not trade, by its daily candles."""
+
+    def marks(
+        self, timeframe: Timeframe, start: date, last: date
+    ) -> dict[str, dict[date, Mark]]:
+        """What else happened to sessions from ``start`` to ``last``, by stock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One stock: a letter for each session, and what else happened on some of them."""
+
+    stock: StockName
+    facts: SeriesFacts
+    letters: str
+    marks: Mapping[int, Mark] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> int:
+        """How many of its sessions are late or missing."""
+        return self.letters.count(State.LATE) + self.letters.count(State.MISSING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How the ``sessions`` of each stock stand."""
+
+    timeframe: Timeframe
+    sessions: Sequence[date]
+    expected: Sequence[int]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One session of one stock that is late or missing."""
+
+    stock: StockName
+    session: date
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """The sessions of one stock that are missing candles."""
+
+    stock: StockName
+    timeframe: Timeframe
+    sessions: int
+    candles: int
+    newest: date
+    verdict: Verdict
+
+
+def newest_sessions(judge: Judge, count: int) -> list[date]:
+    """The last ``count`` sessions on which a candle opens, oldest first."""
+    newest = judge.calendar.latest_opened(judge.now)
+    if newest is None:
+        return []
+    found: list[date] = []
+    last = newest
+    while len(found) < count and last > judge.calendar.first:
+        first = max(judge.calendar.first, last - DAY * 7 * (count - len(found)))
+        found = judge.sessions(first, last) + found
+        last = first - DAY
+    return found[-count:]
+
+
+def coverage(
+    source: Sessions,
+    judge: Judge,
+    days: Sequence[date],
+    codes: Sequence[str] | None = None,
+) -> Coverage:
+    """Judge the sessions of ``days`` (ascending) of all stocks, or of some."""
+    expected = [judge.expected(day) for day in days]
+    if not days:
+        return Coverage(timeframe=judge.timeframe, sessions=(), expected=(), rows=())
+    series = source.series([judge.timeframe], _behind(judge, days), codes)
+    stored: Mapping[str, Mapping[date, SessionFacts]] = source.sessions(
+        judge.timeframe, days[0], days[-1], codes
+    )
+    marks = source.marks(judge.timeframe, days[0], days[-1])
+    letters = _Letters(judge, days, expected)
+    found = {
+        each.stock.code: letters.of(each.facts, stored.get(each.stock.code, {}))
+        for each in series
+    }
+    suspects = [code for code, told in found.items() if State.MISSING in told]
+    if suspects and judge.timeframe.minutes:
+        explained = _explained(source, days, stored, suspects)
+        for each in series:
+            if each.stock.code in explained:
+                found[each.stock.code] = letters.of(
+                    each.facts, explained[each.stock.code]
+                )
+    places = {day: place for place, day in enumerate(days)}
+    return Coverage(
+        timeframe=judge.timeframe,
+        sessions=days,
+        expected=expected,
+        rows=[
+            Row(
+                stock=each.stock,
+                facts=each.facts,
+                letters=found[each.stock.code],
+                marks={
+                    places[day]: mark
+                    for day, mark in sorted(marks.get(each.stock.code, {}).items())
+                    if day in places
+                },
+            )
+            for each in series
+        ],
+    )
+
+
+def problem_cells(
+    source: Sessions, judge: Judge, coverage: Coverage, limit: int
+) -> list[Cell]:
+    """The newest cells of a map that are late or missing, with their verdicts."""
+    found = [
+        (day, row)
+        for place, day in enumerate(coverage.sessions)
+        for row in coverage.rows
+        if row.letters[place] in {State.LATE, State.MISSING}
+    ]
+    newest = sorted(found, key=lambda cell: cell[0], reverse=True)[:limit]
+    if not newest:
+        return []
+    days = sorted({day for day, _ in newest})
+    codes = sorted({row.stock.code for _, row in newest})
+    stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
+    return [
+        Cell(
+            stock=row.stock,
+            session=day,
+            verdict=judge.session(
+                row.facts, day, stored.get(row.stock.code, {}).get(day, NOTHING)
+            ),
+        )
+        for day, row in newest
+    ]
+
+
+def gaps(source: Sessions, judge: Judge) -> list[Gaps]:
+    """Every series with missing candles, over all that was ever asked for."""
+    newest = judge.calendar.latest_opened(judge.now)
+    if newest is None:
+        return []
+    series = source.series([judge.timeframe], newest)
+    begins = [begin[0] for each in series if (begin := judge.begins(each.facts))]
+    if not begins:
+        return []
+    days = judge.sessions(min(begins), newest)
+    if not days:
+        return []
+    found = coverage(source, judge, days)
+    short = [row for row in found.rows if State.MISSING in row.letters]
+    if not short:
+        return []
+    codes = [row.stock.code for row in short]
+    stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
+    return [_gaps(judge, row, days, stored.get(row.stock.code, {})) for row in short]
+
+
+def _gaps(
+    judge: Judge, row: Row, days: Sequence[date], stored: Mapping[date, SessionFacts]
+) -> Gaps:
+    verdicts = {
+        day: judge.session(row.facts, day, stored.get(day, NOTHING))
+        for day, letter in zip(days, row.letters, strict=True)
+        if letter == State.MISSING
+    }
+    newest = max(verdicts)
+    return Gaps(
+        stock=row.stock,
+        timeframe=judge.timeframe,
+        sessions=len(verdicts),
+        candles=sum(verdict.missing for verdict in verdicts.values()),
+        newest=newest,
+        verdict=verdicts[newest],
+    )
+
+
+def _behind(judge: Judge, days: Sequence[date]) -> date:
+    """What is settled through this day needs no look at its newest candle."""
+    return max(day for day in (days[0], judge.calendar.latest(days[-1])) if day)
+
+
+def _explained(
+    source: Sessions,
+    days: Sequence[date],
+    stored: Mapping[str, Mapping[date, SessionFacts]],
+    codes: Sequence[str],
+) -> dict[str, dict[date, SessionFacts]]:
+    """What is stored of some stocks, knowing on which days they did not trade."""
+    without = source.days_without_trades(days[0], days[-1], codes)
+    return {
+        code: {
+            **stored.get(code, {}),
+            **{
+                day: replace(
+                    stored.get(code, {}).get(day, NOTHING), is_without_trades=True
+                )
+                for day in idle
+            },
+        }
+        for code, idle in without.items()
+    }
+
+
+class _Letters:
+    """Turns what is stored into letters; settled sessions that are alike at once."""
+
+    def __init__(
+        self, judge: Judge, days: Sequence[date], expected: Sequence[int]
+    ) -> None:
+        self._judge = judge
+        self._days = days
+        self._expected = expected
+        self._same: dict[tuple[int, int], str] = {}
+
+    def of(self, known: SeriesFacts, stored: Mapping[date, SessionFacts]) -> str:
+        """A letter for each day."""
+        days, judge = self._days, self._judge
+        begins = judge.begins(known)
+        if begins is None:
+            return "".join(
+                judge.session(known, day, NOTHING).state.value for day in days
+            )
+        first = bisect_left(days, begins[0])
+        through = known.series.settled_through
+        beyond = max(first, bisect_right(days, through)) if through else first
+        same, get = self._same, stored.get
+        letters = [State.NOT_ASKED.value] * first
+        for place in range(first, beyond):
+            facts = get(days[place], NOTHING)
+            key = self._expected[place], id(facts)
+            letter = same.get(key)
+            if letter is None:
+                letter = settled(key[0], facts).state.value
+                # Equal facts are mostly one object, which lives as long as this does.
+                same[key] = letter
+            letters.append(letter)
+        letters += [
+            judge.session(known, day, get(day, NOTHING)).state.value
+            for day in days[beyond:]
+        ]
+        return "".join(letters)

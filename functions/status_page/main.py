@@ -1,0 +1,65 @@
+"""status_page: people and programs ask whether the data are complete."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import functions_framework
+from werkzeug import Response
+
+from functions.status_page.answers import as_json
+from functions.status_page.app import new_app
+from functions.status_page.problems import PROBLEM_TYPE, problem_of
+from functions.status_page.services import Services
+from shared.clock import new_clock
+from shared.database.engine import new_engine
+from shared.database.report_store import ReportStore
+from shared.database.session_store import SessionStore
+from shared.errors import ConfigError
+from shared.events import Event
+from shared.freshness import Tick
+from shared.instance import cached, freeze_gc
+from shared.logging import configure_logging, log_event
+from shared.settings import (
+    ClockSettings,
+    DatabaseSettings,
+    LogSettings,
+    ScheduleSettings,
+)
+
+if TYPE_CHECKING:
+    from flask import Flask, Request
+
+
+@cached
+def wire() -> Flask:
+    """Build everything, at the first request."""
+    configure_logging(LogSettings.from_env())
+    engine = new_engine(DatabaseSettings.from_env(read_only=True))
+    offset = ClockSettings.from_env().offset
+    schedules = ScheduleSettings.from_env().schedules
+    ticks = (Tick.of(each.cron, each.payload) for each in schedules)
+    app = new_app(
+        Services(
+            reports=ReportStore(engine, offset),
+            calendar=SessionStore(engine).calendar,
+            ticks=[tick for tick in ticks if tick],
+            clock=new_clock(offset),
+        )
+    )
+    freeze_gc()
+    return app
+
+
+@functions_framework.http
+def show_status(request: Request) -> Response:
+    """Answer a request; 503 if this instance lacks what it needs."""
+    try:
+        app = wire()
+    except ConfigError as error:
+        facts = {"error_code": error.error_code, "reason": str(error)}
+        log_event(Event.MISCONFIGURED, severity=logging.ERROR, **facts)
+        body, _ = as_json(problem_of(error).as_dict())
+        return Response(body, 503, content_type=PROBLEM_TYPE)
+    return Response.from_app(app, request.environ)

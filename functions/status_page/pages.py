@@ -1,0 +1,383 @@
+"""The pages: complete without JavaScript, but for the map and the chart."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from functions.status_page.answers import FOREVER, conditional
+from functions.status_page.api import (
+    MOST_RUNS,
+    MOST_SESSIONS,
+    RUNS,
+    SESSIONS,
+    one_run,
+)
+from functions.status_page.coverage import coverage, newest_sessions, problem_cells
+from functions.status_page.explain import series_report
+from functions.status_page.parameters import (
+    Parameters,
+    instant_of,
+    stock_of,
+    timeframe_of,
+)
+from functions.status_page.problems import RequestError
+from functions.status_page.words import LANGUAGES, Words, words
+from shared.candles import Timeframe
+from shared.errors import remedy_of
+from shared.reports import History
+from shared.sessions import KST
+from shared.verdicts import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import date
+
+    from functions.status_page.problems import Problem
+    from functions.status_page.services import Services
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+THEMES = ("light", "dark")
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# How far back a chart goes.
+CHARTED = {
+    Timeframe.MINUTE_5: timedelta(days=14),
+    Timeframe.MINUTE_30: timedelta(days=60),
+    Timeframe.MINUTE_60: timedelta(days=120),
+    Timeframe.DAY_1: timedelta(days=1_100),
+    Timeframe.WEEK_1: timedelta(days=4_000),
+}
+HTML = "text/html; charset=utf-8"
+MOST_CELLS = 200
+NOTHING = "-"
+HOUR, DAY_SECONDS = 3600, 86400
+
+
+def blueprint(services: Services) -> Blueprint:
+    """All routes of the pages."""
+    pages = Blueprint("pages", __name__)
+    routes = Routes(services)
+    pages.add_url_rule("/", view_func=routes.overview)
+    pages.add_url_rule("/coverage/<timeframe>", view_func=routes.coverage)
+    pages.add_url_rule("/stocks", view_func=routes.stocks)
+    pages.add_url_rule("/stocks/<code>", view_func=routes.stock)
+    pages.add_url_rule("/runs", view_func=routes.runs)
+    pages.add_url_rule("/runs/<run_id>", view_func=routes.run)
+    pages.add_url_rule("/assets/<digest>/<name>", view_func=static_file)
+    return pages
+
+
+class Routes:
+    """One method for each page."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def overview(self) -> Response:
+        """Is all data here?"""
+        given = _Look(Parameters())
+        issued = self._services.token_created_at()
+
+        def build() -> dict[str, Any]:
+            found = self._services.overview()
+            return {
+                "overview": found,
+                "now": found.now,
+                "token_age": found.now - issued if issued else None,
+            }
+
+        return self._page("overview.html", given, build)
+
+    def coverage(self, timeframe: str) -> Response:
+        """The map of one timeframe."""
+        frame, parameters = timeframe_of(timeframe), Parameters()
+        count = parameters.count("sessions", SESSIONS, MOST_SESSIONS)
+        # What the map shows is chosen in the browser, and stands in its URL.
+        for name in ("q", "at"):
+            parameters.text(name)
+        for name in ("problems", "worst"):
+            parameters.flag(name)
+        given = _Look(parameters)
+
+        def build() -> dict[str, Any]:
+            judge = self._services.judge(frame)
+            days = newest_sessions(judge, count)
+            found = coverage(self._services.reports, judge, days)
+            cells = problem_cells(self._services.reports, judge, found, MOST_CELLS)
+            return {
+                "now": judge.now,
+                "timeframe": frame,
+                "count": count,
+                "choices": (SESSIONS, MOST_SESSIONS),
+                "sessions": days,
+                "stocks": len(found.rows),
+                "cells": cells,
+                "problems": sum(row.problems for row in found.rows),
+                "states": {
+                    state: sum(row.letters.count(state) for row in found.rows)
+                    for state in State
+                },
+            }
+
+        return self._page("coverage.html", given, build, is_heavy=True)
+
+    def stocks(self) -> Response:
+        """All targets, and where a search for a stock leads."""
+        parameters = Parameters()
+        wanted = (parameters.text("q") or "").strip()
+        given = _Look(parameters)
+
+        def build() -> dict[str, Any]:
+            services = self._services
+            judge = services.judge(Timeframe.DAY_1)
+            newest = judge.calendar.latest_opened(judge.now) or judge.calendar.first
+            series = services.reports.series([Timeframe.DAY_1], newest)
+            found = [
+                each
+                for each in series
+                if not wanted
+                or wanted.upper() in each.stock.code
+                or wanted.lower() in each.stock.name.lower()
+            ]
+            return {"now": judge.now, "series": found, "wanted": wanted}
+
+        return self._page("stocks.html", given, build)
+
+    def stock(self, code: str) -> Response:
+        """One stock: its candles and its series."""
+        parameters = Parameters()
+        chosen = parameters.text("timeframe")
+        frame = timeframe_of(chosen) if chosen else Timeframe.DAY_1
+        session = parameters.day("session")
+        given = _Look(parameters)
+
+        def build() -> dict[str, Any]:
+            services = self._services
+            stock = stock_of(code, services.reports.stocks())
+            reports, first = [], None
+            for timeframe in Timeframe:
+                judge = services.judge(timeframe)
+                days = newest_sessions(judge, SESSIONS)
+                first = min(filter(None, (first, *days[:1])), default=None)
+                known = services.one_series(judge, stock.code)
+                reports.append(series_report(services.reports, judge, known, days))
+            now = services.clock()
+            history = History()
+            if first:
+                history = services.reports.history(
+                    stock.code, frame, first, now.astimezone(KST).date()
+                )
+            return {
+                "now": now,
+                "stock": stock,
+                "facts": reports[0].series.facts,
+                "reports": reports,
+                "timeframe": frame,
+                "session": session,
+                "history": history,
+                "start": (now - CHARTED[frame]).astimezone(KST).date(),
+                "marks": _chart_marks(history),
+            }
+
+        return self._page("stock.html", given, build, is_heavy=True)
+
+    def runs(self) -> Response:
+        """The newest runs."""
+        parameters = Parameters()
+        limit = parameters.count("limit", RUNS, MOST_RUNS)
+        before = parameters.text("before")
+        since = None if before is None else instant_of(before, "before")
+        given = _Look(parameters)
+
+        def build() -> dict[str, Any]:
+            found = self._services.reports.runs(limit + 1, since)
+            shown = found[:limit]
+            more = shown[-1].written_at.isoformat() if len(found) > limit else None
+            return {"now": self._services.clock(), "runs": shown, "more": more}
+
+        return self._page("runs.html", given, build)
+
+    def run(self, run_id: str) -> Response:
+        """One run."""
+        given = _Look(Parameters())
+
+        def build() -> dict[str, Any]:
+            return {
+                "now": self._services.clock(),
+                "found": one_run(self._services, run_id),
+                "remedy_of": remedy_of,
+            }
+
+        return self._page("run.html", given, build)
+
+    def _page(
+        self,
+        template: str,
+        look: _Look,
+        build: Callable[[], Mapping[str, Any]],
+        *,
+        is_heavy: bool = False,
+    ) -> Response:
+        return conditional(
+            self._services.answers,
+            f"{template} {assets_digest()} {self._services.state()}",
+            lambda: (render(template, look, build()), HTML),
+            is_heavy=is_heavy,
+        )
+
+
+class _Look:
+    """How a page looks: its language and theme, from the URL or from the browser."""
+
+    def __init__(self, parameters: Parameters | None) -> None:
+        """Take both from the last parameters; without any, from the browser alone."""
+        self.chosen: dict[str, str] = {}
+        if parameters is not None:
+            lang = parameters.choice("lang", LANGUAGES)
+            theme = parameters.choice("theme", THEMES)
+            parameters.refuse_the_rest()
+            given = {"lang": lang, "theme": theme}
+            self.chosen = {name: value for name, value in given.items() if value}
+        accepted = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
+        self.words: Words = words(self.chosen.get("lang") or accepted or LANGUAGES[0])
+        self.theme = self.chosen.get("theme")
+
+    def link(self, path: str, **values: object) -> str:
+        """A path with its parameters, and with what was chosen for all pages."""
+        query = {name: value for name, value in values.items() if value is not None}
+        told = urlencode({**query, **self.chosen})
+        return f"{path}?{told}" if told else path
+
+    def here(self, **values: str) -> str:
+        """This page, with another language or theme."""
+        query = {**request.args.to_dict(), **values}
+        return f"{request.path}?{urlencode(query)}"
+
+
+def problem_page(problem: Problem) -> Response:
+    """A page that says what went wrong, and never what was known before."""
+    body = render("problem.html", _Look(None), {"problem": problem, "now": None})
+    return Response(body, problem.status, content_type=HTML)
+
+
+def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
+    """A template with its values, in the language of the look."""
+    word = look.words
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            t=word,
+            look=look,
+            static=static_path,
+            timeframes=list(Timeframe),
+            kst=_kst,
+            clock=_clock,
+            age=lambda seconds: _age(word, seconds),
+            number=lambda value: f"{value:,}",
+            words_of=lambda *groups: json.dumps(
+                {group: word.group(group) for group in groups}, ensure_ascii=False
+            ),
+            **values,
+        )
+        .encode()
+    )
+
+
+def static_file(digest: str, name: str) -> Response:
+    """A file that never changes: its path has the hash of all of them."""
+    Parameters().refuse_the_rest()
+    content = _static().get(name)
+    if content is None or digest != assets_digest():
+        raise RequestError(404, "static", "there is no such file", "reload the page")
+    response = Response(content, content_type=TYPES[Path(name).suffix])
+    response.headers["Cache-Control"] = FOREVER
+    return response
+
+
+def static_path(name: str) -> str:
+    """Where a static file is found; the framework serves /static/ itself."""
+    return f"/assets/{assets_digest()}/{name}"
+
+
+@cache
+def assets_digest() -> str:
+    """The hash of all that pages are made of."""
+    digest = sha256()
+    for folder in (STATIC, HERE / "templates", HERE / "words"):
+        for path in sorted(folder.iterdir()):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _static() -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in STATIC.iterdir()
+        if path.suffix in TYPES
+    }
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _chart_marks(history: History) -> str:
+    """Where the chart has a mark: the instant, the sign, and the name of its colour."""
+    found = [[str(each.effective_by), "▲", "l"] for each in history.actions]
+    found += [
+        [each.opened_at.astimezone(KST).isoformat(), "•", "m"]
+        for each in history.revisions
+    ]
+    found += [
+        [row.opened_at.astimezone(KST).isoformat(), "!", "m"]
+        for row in history.quarantine
+        if row.opened_at
+    ]
+    return json.dumps(sorted(found))
+
+
+def _kst(at: datetime | date | None, form: str = "%Y-%m-%d %H:%M") -> str:
+    """An instant in Seoul, or a day."""
+    if at is None:
+        return NOTHING
+    if not isinstance(at, datetime):
+        return str(at)
+    return at.astimezone(KST).strftime(form)
+
+
+def _clock(at: datetime | None, now: datetime) -> str:
+    """The time of the day in Seoul, with the day if that is another one."""
+    if at is None:
+        return NOTHING
+    is_today = at.astimezone(KST).date() == now.astimezone(KST).date()
+    return _kst(at, "%H:%M" if is_today else "%m-%d %H:%M")
+
+
+def _age(word: Words, seconds: float) -> str:
+    """A length of time in words, in its largest unit."""
+    for unit, length in (("days", DAY_SECONDS), ("hours", HOUR), ("minutes", 60)):
+        if seconds >= 2 * length or unit == "minutes":
+            return word(f"age.{unit}", count=int(seconds // length))
+    return ""

@@ -1,0 +1,109 @@
+"""What an answer is made of: the stores, the clock, and how to judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from functions.status_page.answers import AnswerCache
+from functions.status_page.explain import Details
+from functions.status_page.parameters import stock_of
+from functions.status_page.problems import RequestError
+from functions.status_page.status import Counts, GapFinder, Overview, overview
+from shared.freshness import DueTimes
+from shared.verdicts import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from shared.candles import CandleSession, Timeframe
+    from shared.clock import Clock
+    from shared.freshness import Tick
+    from shared.reports import CandlePage, RunDetail, RunRow, StockName, StockSeries
+    from shared.sessions import Calendar
+
+# An answer holds for this long at most: what is late depends on the time.
+STEP_SECONDS = 30
+
+
+class Reports(Counts, Details, Protocol):
+    """All that is reported."""
+
+    def snapshot(self) -> str:
+        """A string that changes with everything that is committed."""
+
+    def stocks(self) -> list[StockName]:
+        """All stocks, by their codes."""
+
+    def runs(self, limit: int, before: datetime | None = None) -> list[RunRow]:
+        """The newest runs, or the newest that were recorded before an instant."""
+
+    def run(self, run_id: str) -> RunDetail | None:
+        """A run with its tasks in groups; None if there is none of that id."""
+
+    def candles(  # noqa: PLR0913 - a series, a range and three conditions
+        self,
+        stock_code: str,
+        timeframe: Timeframe,
+        first: datetime,
+        beyond: datetime,
+        *,
+        session: CandleSession | None = None,
+        settled: bool = False,
+        limit: int,
+    ) -> CandlePage:
+        """Up to ``limit`` candles that open from ``first`` to before ``beyond``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What every route is given.
+
+    ``token_created_at`` tells when the access token was issued, None while that is
+    not known.
+    """
+
+    reports: Reports
+    calendar: Callable[[], Calendar]
+    ticks: Sequence[Tick]
+    clock: Clock
+    token_created_at: Callable[[], datetime | None] = lambda: None
+    answers: AnswerCache = field(default_factory=AnswerCache)
+    gaps: GapFinder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Share one finder of gaps, which remembers."""
+        object.__setattr__(self, "gaps", GapFinder(self.reports))
+
+    def state(self) -> str:
+        """What an answer depends on, beside its URL: one short query."""
+        steps = int(self.clock().timestamp() // STEP_SECONDS)
+        return f"{self.reports.snapshot()} {steps} {self.token_created_at()}"
+
+    def due(self) -> DueTimes:
+        """When candles are due, by the calendar as it is now."""
+        return DueTimes(self.calendar(), self.ticks)
+
+    def judge(self, timeframe: Timeframe) -> Judge:
+        """A judge of one timeframe, now."""
+        return Judge(self.due(), timeframe, self.clock())
+
+    def overview(self) -> Overview:
+        """How everything stands."""
+        return overview(self.reports, self.gaps, self.due(), self.clock())
+
+    def one_series(self, judge: Judge, code: str) -> StockSeries:
+        """One series of a stock that exists.
+
+        Raises:
+            RequestError: If there is no such stock, or nothing of it was ever loaded.
+        """
+        stock = stock_of(code, self.reports.stocks())
+        newest = judge.calendar.latest_opened(judge.now) or judge.calendar.first
+        found = self.reports.series([judge.timeframe], newest, [stock.code])
+        if not found:
+            detail = f"{stock.code} {stock.name} is no target, and was never loaded"
+            remedy = "make it a target, or publish a backfill for it"
+            raise RequestError(404, "stock", detail, remedy)
+        return found[0]

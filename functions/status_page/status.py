@@ -1,0 +1,267 @@
+"""Is all data here, and if not, why: the overview."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from functions.status_page.coverage import gaps
+from shared.candles import Timeframe
+from shared.coverage import candle_end
+from shared.errors import remedy_of
+from shared.freshness import PATIENCE
+from shared.sessions import kst_date
+from shared.verdicts import Judge, Reason, State, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date, datetime
+
+    from functions.status_page.coverage import Gaps, Sessions
+    from shared.freshness import DueTimes
+    from shared.reports import BrokenSeal, LateGroup, RateState, SeriesCount, StockName
+
+# So many problems are told, the newest first.
+MOST_PROBLEMS = 10
+# With more series than this, gaps are looked for so often, whatever changes.
+MANY_SERIES = 300
+LOOK_SECONDS = 300
+# A day ends a moment before the next begins.
+MOMENT = timedelta(seconds=1)
+
+
+class Counts(Protocol):
+    """What is reported of all series together."""
+
+    def counts(
+        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+    ) -> dict[Timeframe, SeriesCount]:
+        """How many series of targets there are, and are late, by what was last due."""
+
+    def late_groups(
+        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+    ) -> list[LateGroup]:
+        """The late series of targets, grouped by cause, the largest group first."""
+
+    def rates(self) -> list[RateState]:
+        """The pace of each call of the broker."""
+
+    def broken_seals(self) -> list[BrokenSeal]:
+        """Sessions whose candles changed behind our backs, as ``verify`` found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """How one timeframe stands.
+
+    All candles that end by ``through`` were due at ``due_at``; both are None where
+    nothing is due, as while the schedules are paused.
+    """
+
+    timeframe: Timeframe
+    series: int
+    late: int
+    through: datetime | None
+    due_at: datetime | None
+    next_tick_at: datetime | None
+    settled_through: date | None
+    missing_sessions: int
+    missing_candles: int
+
+    @property
+    def through_day(self) -> date | None:
+        """The day in Seoul on which the newest due candle ends."""
+        return kst_date(self.through - MOMENT) if self.through else None
+
+    @property
+    def fresh(self) -> int:
+        """How many series were asked for since their last due time."""
+        return self.series - self.late
+
+
+class Cause(StrEnum):
+    """What is known of why a series is late, or has a gap."""
+
+    ERROR = "error"
+    WAITING = "waiting"
+    NO_TASK = "no_task"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why data are not there: series of one timeframe with the same cause.
+
+    ``at`` is when it was due, or the session that has a gap. ``error_code`` is that of
+    the newest task, and ``state`` that task's, if any.
+    """
+
+    verdict: Verdict
+    timeframe: Timeframe
+    at: datetime | date | None
+    series: int
+    stocks: Sequence[StockName]
+    candles: int = 0
+    state: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    run_id: str | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """What is known of why."""
+        if self.candles:
+            return Cause.GAP
+        if self.error_code:
+            return Cause.ERROR
+        unfinished = self.state in {"queued", "running", "failed"}
+        return Cause.WAITING if unfinished else Cause.NO_TASK
+
+    @property
+    def remedy(self) -> str:
+        """What an operator does about it."""
+        if self.cause is Cause.ERROR and self.error_code:
+            return remedy_of(self.error_code)
+        if self.cause is Cause.WAITING:
+            return "none: its task is at work; if it persists, see the run"
+        return self.verdict.remedy or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """The answer, and what it stands on."""
+
+    now: datetime
+    tiles: Sequence[Tile]
+    problems: Sequence[Problem]
+    rates: Sequence[RateState]
+    broken_seals: Sequence[BrokenSeal] = ()
+
+    @property
+    def late(self) -> int:
+        """How many series are late."""
+        return sum(tile.late for tile in self.tiles)
+
+    @property
+    def missing(self) -> int:
+        """How many candles are missing."""
+        return sum(tile.missing_candles for tile in self.tiles)
+
+    @property
+    def series(self) -> int:
+        """How many series there are."""
+        return sum(tile.series for tile in self.tiles)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every candle that is due is there, or known not to exist."""
+        if self.late or self.missing or self.broken_seals:
+            return False
+        return bool(self.series)
+
+
+def overview(
+    source: Counts,
+    find_gaps: Callable[[Judge], Sequence[Gaps]],
+    due: DueTimes,
+    now: datetime,
+) -> Overview:
+    """Judge all series of all targets at ``now``."""
+    judges = {timeframe: Judge(due, timeframe, now) for timeframe in Timeframe}
+    last_due = {timeframe: judge.latest_due for timeframe, judge in judges.items()}
+    counts = source.counts(last_due)
+    missing = {timeframe: find_gaps(judge) for timeframe, judge in judges.items()}
+    problems = [problem for found in missing.values() for problem in map(_gap, found)]
+    if any(count.late for count in counts.values()):
+        late = source.late_groups(last_due)
+        problems = [
+            _late(group, last_due[group.timeframe]) for group in late
+        ] + problems
+    tiles = [
+        _tile(judge, counts.get(timeframe), missing[timeframe])
+        for timeframe, judge in judges.items()
+    ]
+    return Overview(
+        now=now,
+        tiles=tiles,
+        problems=sorted(problems, key=_newest_first)[:MOST_PROBLEMS],
+        rates=source.rates(),
+        broken_seals=source.broken_seals(),
+    )
+
+
+class GapFinder:
+    """Finds missing candles, and looks again only where a series has changed."""
+
+    def __init__(self, source: Sessions) -> None:
+        self._source = source
+        self._found: dict[Timeframe, tuple[object, Sequence[Gaps]]] = {}
+
+    def __call__(self, judge: Judge) -> Sequence[Gaps]:
+        """The series of a timeframe with missing candles."""
+        newest = judge.calendar.latest_opened(judge.now)
+        if newest is None:
+            return ()
+        series = self._source.series([judge.timeframe], newest)
+        known: object = (
+            judge.calendar.version,
+            judge.latest_due,
+            [(each.stock.code, each.facts) for each in series],
+        )
+        if len(series) > MANY_SERIES:
+            # Of a whole market some series changes at any time.
+            known = judge.calendar.version, int(judge.now.timestamp() // LOOK_SECONDS)
+        if self._found.get(judge.timeframe, (None,))[0] != known:
+            self._found[judge.timeframe] = known, gaps(self._source, judge)
+        return self._found[judge.timeframe][1]
+
+
+def _tile(judge: Judge, count: SeriesCount | None, missing: Sequence[Gaps]) -> Tile:
+    through = judge.due.newest_due_slot(judge.timeframe, judge.now - PATIENCE)
+    return Tile(
+        timeframe=judge.timeframe,
+        series=count.total if count else 0,
+        late=count.late if count else 0,
+        through=through and candle_end(judge.timeframe, through),
+        due_at=judge.latest_due[1] if judge.latest_due else None,
+        next_tick_at=judge.due.next_tick(judge.timeframe, judge.now),
+        settled_through=count.settled_through if count else None,
+        missing_sessions=sum(gap.sessions for gap in missing),
+        missing_candles=sum(gap.candles for gap in missing),
+    )
+
+
+def _late(group: LateGroup, due: tuple[date, datetime] | None) -> Problem:
+    reason = Reason.NEVER_LOADED if group.never_loaded else Reason.NOT_ASKED_SINCE
+    due_at = due[1] if due else None
+    return Problem(
+        verdict=Verdict.late(reason, due_at),
+        timeframe=group.timeframe,
+        at=due_at,
+        series=group.count,
+        stocks=group.examples,
+        state=group.state,
+        error_code=group.error_code,
+        error_message=group.error_message,
+        run_id=group.run_id,
+    )
+
+
+def _gap(gap: Gaps) -> Problem:
+    return Problem(
+        verdict=gap.verdict,
+        timeframe=gap.timeframe,
+        at=gap.newest,
+        series=1,
+        stocks=(gap.stock,),
+        candles=gap.candles,
+    )
+
+
+def _newest_first(problem: Problem) -> tuple[bool, float, int]:
+    """Late series before gaps; then the most recent, then the most series."""
+    at = problem.at
+    when = -float(at.toordinal()) if at else 0.0
+    return problem.verdict.state is not State.LATE, when, -problem.series

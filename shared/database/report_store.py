@@ -1,0 +1,733 @@
+"""What is reported of the pipeline, read from PostgreSQL; nothing here writes.
+
+Instants that PostgreSQL's own clock wrote are moved to the clock of the pipeline, so
+that a stack that lives at another moment tells one time.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from shared.candles import Candle, CandleSession, Timeframe
+from shared.database.engine import transaction
+from shared.database.literals import literal
+from shared.reports import (
+    Action,
+    BrokenSeal,
+    CandlePage,
+    ErrorGroup,
+    History,
+    LateGroup,
+    Mark,
+    QuarantinedRow,
+    RateState,
+    Revision,
+    RunDetail,
+    RunRow,
+    Seal,
+    SeriesCount,
+    StockName,
+    StockSeries,
+    StoredSlots,
+    TaskError,
+    TaskGroup,
+    WrittenBy,
+)
+from shared.series import Series
+from shared.sessions import DAY, midnight
+from shared.verdicts import SeriesFacts, SessionFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Engine, Row, TextClause
+
+# Any transaction that writes changes the snapshot: while it is the same, so is all that
+# was committed. It takes no table.
+SNAPSHOT = text("SELECT pg_current_snapshot()::text")
+STOCKS = text("SELECT stock_code, stock_name FROM stocks ORDER BY stock_code")
+# A series of a target that was never loaded has no row. The newest candle is looked up
+# only where a verdict needs it: of series that are behind the others.
+SERIES = text("""
+    SELECT stock_code, stock_name, timeframe, listed, is_target, listed_on,
+           coalesce(concat(state, audit_info) LIKE '%거래정지%', false) AS halted,
+           covered_from, wanted_from, loaded_on, settled_through, oldest, end_seen_on,
+           coalesce(history_exhausted, false) AS history_exhausted,
+           coalesce(ended, false) AS ended, coalesce(version, 0) AS version,
+           collected_at,
+           CASE WHEN settled_through >= :behind THEN NULL ELSE (
+               SELECT max(opened_at) FROM candles
+               WHERE candles.stock_code = stocks.stock_code
+                 AND candles.timeframe = frames.timeframe) END AS newest
+    FROM stocks
+    CROSS JOIN unnest(cast(:timeframes AS text[])) AS frames (timeframe)
+    LEFT JOIN series USING (stock_code, timeframe)
+    WHERE (is_target OR covered_from IS NOT NULL)
+      AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
+    ORDER BY stock_code, timeframe
+""")
+# The same rule as ``Judge.is_late``; an integration test compares the two.
+LATE = """
+    SELECT stock_code, stock_name, timeframe, settled_through, collected_at,
+           covered_from IS NULL AS never_loaded,
+           due.at IS NOT NULL AND CASE
+               WHEN covered_from IS NULL THEN true
+               ELSE (settled_through IS NULL OR settled_through < due.day)
+                    AND (collected_at IS NULL OR collected_at < due.at)
+           END AS late
+    FROM stocks
+    CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]),
+                      cast(:times AS timestamptz[])) AS due (timeframe, day, at)
+    LEFT JOIN series USING (stock_code, timeframe)
+    WHERE is_target AND listed AND NOT coalesce(ended, false)
+"""
+COUNTS = text(f"""
+    SELECT timeframe, count(*) AS total, count(*) FILTER (WHERE late) AS late,
+           CASE WHEN count(settled_through) = count(*) THEN min(settled_through) END
+               AS settled_through
+    FROM ({LATE}) AS series GROUP BY timeframe
+""")
+# The cause is the newest task of a series among the newest runs.
+LATE_GROUPS = text(f"""
+    WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
+    recent AS (
+        SELECT run_id, written_at FROM runs
+        WHERE NOT no_session AND superseded_by IS NULL
+        ORDER BY written_at DESC LIMIT 40
+    ),
+    cause AS (
+        SELECT DISTINCT ON (stock_code, timeframe)
+               stock_code, timeframe, run_id, tasks.state, error_code, error_message
+        FROM recent JOIN tasks USING (run_id) JOIN late USING (stock_code, timeframe)
+        ORDER BY stock_code, timeframe, written_at DESC
+    )
+    SELECT timeframe, never_loaded, cause.state, error_code,
+           max(error_message) AS error_message, max(run_id) AS run_id,
+           count(*) AS series, min(collected_at) AS asked_at,
+           (array_agg(stock_code ORDER BY stock_code))[1:3] AS codes,
+           (array_agg(stock_name ORDER BY stock_code))[1:3] AS names
+    FROM late LEFT JOIN cause USING (stock_code, timeframe)
+    GROUP BY timeframe, never_loaded, cause.state, error_code
+    ORDER BY count(*) DESC
+""")
+# One row for each stock: of each of its sessions one number, a thousand times the day
+# (counted from 2000) plus how many candles it has. A list of numbers costs a tenth of
+# rows. A candle that opens in no slot of the grid does not count: in the ten minutes of
+# the closing call, and in the pause after the session.
+DAY_OF = "((opened_at AT TIME ZONE interval '9 hours')::date - date '2000-01-01')"
+IN_RANGE = """
+    timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
+    AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
+"""
+OF_MINUTES = text(f"""
+    SELECT stock_code, array_agg(day * 1000 + candles)::text FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
+        FROM candles WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+""")
+OF_FIVE_MINUTES = text(f"""
+    SELECT stock_code, array_agg(day * 1000 + candles)::text FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
+        FROM candles JOIN market_sessions
+          ON session_date = (opened_at AT TIME ZONE interval '9 hours')::date
+        WHERE {IN_RANGE}
+          AND NOT (opened_at >= closes_at - interval '10 minutes'
+                   AND opened_at < closes_at)
+          AND NOT (opened_at > closes_at + interval '5 minutes'
+                   AND opened_at < closes_at + interval '30 minutes')
+        GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+""")
+OF_DAYS = text(f"""
+    SELECT stock_code, array_agg({DAY_OF} * 1000 + 1)::text
+    FROM candles WHERE {IN_RANGE} GROUP BY stock_code
+""")
+# Of a whole market, settled minutes are taken from their seals: there are a hundred
+# times as many candles. What was changed behind our backs is found by `make verify`.
+SEALED = text(f"""
+    SELECT stock_code, array_agg(number)::text FROM (
+        SELECT stock_code,
+               (session_date - date '2000-01-01') * 1000 + candles AS number
+        FROM session_seals
+        WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
+        UNION ALL
+        SELECT series.stock_code, fresh.day * 1000 + fresh.candles
+        FROM series CROSS JOIN LATERAL (
+            SELECT {DAY_OF} AS day, count(*) AS candles FROM candles
+            WHERE candles.stock_code = series.stock_code
+              AND candles.timeframe = :timeframe
+              AND opened_at >= greatest(
+                  :first, (settled_through + 1)::timestamp
+                          AT TIME ZONE interval '9 hours')
+              AND opened_at < :beyond
+            GROUP BY 1) AS fresh
+        WHERE series.timeframe = :timeframe) AS counted
+    GROUP BY stock_code
+""")
+MANY = text("""
+    SELECT count(*) FROM series
+    WHERE timeframe = :timeframe AND covered_from IS NOT NULL
+""")
+ABSENT = text(f"""
+    SELECT stock_code,
+           string_agg(concat(day, ':', absent, ',', confirmed), ' ') FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
+               count(*) FILTER (WHERE confirmations > 1) AS confirmed
+        FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+""")
+# Days on which no one traded, by the daily candles.
+WITHOUT_TRADES = text("""
+    SELECT stock_code,
+           string_agg(((opened_at AT TIME ZONE interval '9 hours')::date
+                       - date '2000-01-01')::text, ' ')
+    FROM candles
+    WHERE timeframe = '1d' AND volume = 0
+      AND opened_at >= :first AND opened_at < :beyond
+      AND stock_code = ANY(cast(:codes AS text[]))
+    GROUP BY stock_code
+""")
+MARKS = text("""
+    SELECT stock_code, effective_by AS day, 1 AS mark FROM corporate_actions
+    WHERE timeframe = :timeframe AND effective_by BETWEEN :start AND :last
+    UNION
+    SELECT stock_code, (opened_at AT TIME ZONE interval '9 hours')::date, 2
+    FROM revisions
+    WHERE timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
+    UNION
+    SELECT stock_code, (opened_at AT TIME ZONE interval '9 hours')::date, 4
+    FROM quarantine
+    WHERE timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
+""")
+RATES = text("""
+    SELECT api_id, next_free_at, slowdown, slowed_at FROM rate_slots ORDER BY api_id
+""")
+BROKEN_SEALS = text("""
+    SELECT stock_code, coalesce(stock_name, stock_code) AS stock_name, timeframe,
+           session_date, sealed, found, found_at
+    FROM broken_seals LEFT JOIN stocks USING (stock_code)
+    ORDER BY found_at DESC, stock_code, timeframe, session_date LIMIT :limit
+""")
+# Days and weeks are sealed by the year.
+SEAL = text("""
+    SELECT session_date, candles, encode(digest, 'hex') AS digest, sealed_at,
+           first_sealed_at
+    FROM session_seals
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND session_date = CASE WHEN timeframe IN ('1d', '1w')
+                              THEN date_trunc('year', cast(:day AS date))::date
+                              ELSE cast(:day AS date) END
+""")
+RUN = """
+    SELECT runs.run_id, runs.trigger, runs.requested_at, runs.written_at,
+           runs.published_at, runs.superseded_by, runs.no_session,
+           task.states, task.requests, task.missing, task.finished_at
+    FROM runs CROSS JOIN LATERAL (
+        SELECT jsonb_object_agg(state, tasks) AS states,
+               coalesce(sum(requests), 0) AS requests,
+               coalesce(sum(missing), 0) AS missing, max(finished_at) AS finished_at
+        FROM (SELECT state, count(*) AS tasks, sum(requests) AS requests,
+                     sum(missing) AS missing, max(finished_at) AS finished_at
+              FROM tasks WHERE tasks.run_id = runs.run_id GROUP BY state) AS state
+    ) AS task
+"""
+RUNS = text(f"""{RUN}
+    WHERE cast(:before AS timestamptz) IS NULL OR runs.written_at < :before
+    ORDER BY runs.written_at DESC, runs.run_id LIMIT :limit
+""")
+ONE_RUN = text(f"{RUN} WHERE runs.run_id = :run_id")
+TASK_GROUPS = text("""
+    SELECT timeframe, state, count(*) AS tasks, sum(attempts) AS attempts,
+           sum(requests) AS requests, sum(inserted) AS inserted,
+           sum(updated) AS updated, sum(unchanged) AS unchanged,
+           sum(rejected) AS rejected, sum(revised) AS revised,
+           sum(withdrawn) AS withdrawn, sum(missing) AS missing
+    FROM tasks WHERE run_id = :run_id GROUP BY timeframe, state
+""")
+ERROR_GROUPS = text("""
+    SELECT error_code, state, count(*) AS tasks, max(error_message) AS message,
+           (array_agg(stock_code || ' ' || timeframe
+                      ORDER BY stock_code, timeframe))[1:5] AS examples
+    FROM tasks WHERE run_id = :run_id AND error_code IS NOT NULL
+    GROUP BY error_code, state ORDER BY count(*) DESC, error_code
+""")
+LAST_ERROR = text("""
+    SELECT run_id, state, error_code, error_message
+    FROM tasks JOIN runs USING (run_id)
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+    ORDER BY written_at DESC LIMIT 1
+""")
+# A task that ends stores what it brought in the same transaction.
+WRITTEN_BY = text("""
+    SELECT run_id, finished_at, state FROM tasks
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND finished_at IS NOT NULL AND inserted + updated > 0
+      AND finished_at >= :since
+    ORDER BY finished_at DESC LIMIT 1
+""")
+ACTIONS = text("""
+    SELECT after_date, effective_by, ratio, run_id, detected_at FROM corporate_actions
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+    ORDER BY effective_by DESC LIMIT :limit
+""")
+REVISIONS = text("""
+    SELECT opened_at, open, high, low, close, volume, withdrawn, revised_at, run_id
+    FROM revisions
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+    ORDER BY revised_at DESC, opened_at DESC LIMIT :limit
+""")
+QUARANTINE = text("""
+    SELECT opened_at, reason, refused_at, run_id FROM quarantine
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND (opened_at IS NULL OR opened_at >= :first AND opened_at < :beyond)
+    ORDER BY refused_at DESC LIMIT :limit
+""")
+SLOTS = text("""
+    SELECT opened_at, 0 AS confirmations FROM candles
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+    UNION ALL
+    SELECT opened_at, confirmations FROM absent_slots
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+""")
+CANDLES = text("""
+    SELECT opened_at, open, high, low, close, volume, turnover, session FROM candles
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+      AND opened_at >= :first AND opened_at < :beyond
+      AND (cast(:session AS text) IS NULL OR session = :session)
+    ORDER BY opened_at LIMIT :limit
+""")
+SETTLED_THROUGH = text("""
+    SELECT settled_through FROM series
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
+""")
+# Days are counted from here.
+EPOCH = date(2000, 1, 1)
+MOST_HISTORY = 200
+# With more series than this, seals are read instead of the candles that they are of.
+MANY_SERIES = 300
+SEALED_AT = ("sealed_at", "first_sealed_at")
+FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
+
+
+class ReportStore:
+    """Reads what is reported, each call in one transaction."""
+
+    def __init__(self, engine: Engine, offset: timedelta = timedelta()) -> None:
+        """The pipeline's clock runs ``offset`` ahead of PostgreSQL's."""
+        self._engine = engine
+        self._offset = offset
+
+    def snapshot(self) -> str:
+        """A string that changes with everything that is committed."""
+        with transaction(self._engine) as connection:
+            return str(connection.execute(SNAPSHOT).scalar_one())
+
+    def stocks(self) -> list[StockName]:
+        """All stocks, by their codes."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(STOCKS).all()
+        return [StockName(code=row.stock_code, name=row.stock_name) for row in rows]
+
+    def series(
+        self,
+        timeframes: Sequence[Timeframe],
+        behind: date,
+        codes: Sequence[str] | None = None,
+    ) -> list[StockSeries]:
+        """The series of all targets, and of what else was ever loaded.
+
+        The newest candle of those that are settled through the day ``behind``, or
+        further, is not looked up.
+        """
+        values = {
+            "timeframes": [timeframe.value for timeframe in timeframes],
+            "behind": behind,
+            "codes": _codes(codes),
+        }
+        with transaction(self._engine) as connection:
+            rows = connection.execute(SERIES, values).all()
+        return [_stock_series(row) for row in rows]
+
+    def counts(
+        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+    ) -> dict[Timeframe, SeriesCount]:
+        """How many series of targets there are, and are late, by what was last due."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(COUNTS, _due(due)).all()
+        return {
+            Timeframe(row.timeframe): SeriesCount(
+                total=row.total, late=row.late, settled_through=row.settled_through
+            )
+            for row in rows
+        }
+
+    def late_groups(
+        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+    ) -> list[LateGroup]:
+        """The late series of targets, grouped by cause, the largest group first."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(LATE_GROUPS, _due(due)).all()
+        return [
+            LateGroup(
+                timeframe=Timeframe(row.timeframe),
+                never_loaded=row.never_loaded,
+                state=row.state,
+                error_code=row.error_code,
+                error_message=row.error_message,
+                run_id=row.run_id,
+                count=row.series,
+                examples=tuple(
+                    StockName(code=code, name=name)
+                    for code, name in zip(row.codes, row.names, strict=True)
+                ),
+                asked_at=row.asked_at,
+            )
+            for row in rows
+        ]
+
+    def sessions(
+        self,
+        timeframe: Timeframe,
+        start: date,
+        last: date,
+        codes: Sequence[str] | None = None,
+    ) -> dict[str, dict[date, SessionFacts]]:
+        """What is stored of each session from ``start`` to ``last``, by stock."""
+        values = _days(start, last) | {
+            "timeframe": timeframe.value,
+            "codes": _codes(codes),
+            "start": start,
+            "last": last,
+        }
+        with transaction(self._engine) as connection:
+            statement = _counting(timeframe)
+            if timeframe.minutes and codes is None:
+                many = connection.execute(MANY, values).scalar_one()
+                statement = SEALED if many > MANY_SERIES else statement
+            counted = connection.execute(statement, values).all()
+            absent = connection.execute(ABSENT, values).all()
+        found = _counted(counted)
+        for code, told in absent:
+            _add_absent(found.setdefault(code, {}), told)
+        return found
+
+    def days_without_trades(
+        self, start: date, last: date, codes: Sequence[str]
+    ) -> dict[str, frozenset[date]]:
+        """Days on which a stock did not trade, by its daily candles."""
+        values = _days(start, last) | {"codes": _codes(codes)}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(WITHOUT_TRADES, values).all()
+        return {code: frozenset(map(_day, days.split())) for code, days in rows}
+
+    def marks(
+        self, timeframe: Timeframe, start: date, last: date
+    ) -> dict[str, dict[date, Mark]]:
+        """What else happened to sessions from ``start`` to ``last``, by stock."""
+        values = _days(start, last) | {
+            "timeframe": timeframe.value,
+            "start": start,
+            "last": last,
+        }
+        found: dict[str, dict[date, Mark]] = {}
+        with transaction(self._engine) as connection:
+            for row in connection.execute(MARKS, values):
+                days = found.setdefault(row.stock_code, {})
+                days[row.day] = days.get(row.day, Mark(0)) | Mark(row.mark)
+        return found
+
+    def rates(self) -> list[RateState]:
+        """The pace of each call of the broker."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(RATES).all()
+        return [
+            RateState(
+                api_id=row.api_id,
+                next_free_at=row.next_free_at + self._offset,
+                slowdown=row.slowdown,
+                slowed_at=row.slowed_at and row.slowed_at + self._offset,
+            )
+            for row in rows
+        ]
+
+    def broken_seals(self) -> list[BrokenSeal]:
+        """Sessions whose candles changed behind our backs, as ``verify`` found."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(BROKEN_SEALS, {"limit": MOST_HISTORY}).all()
+        return [
+            BrokenSeal(
+                stock=StockName(code=row.stock_code, name=row.stock_name),
+                timeframe=Timeframe(row.timeframe),
+                session_date=row.session_date,
+                sealed=row.sealed,
+                found=row.found,
+                found_at=row.found_at + self._offset,
+            )
+            for row in rows
+        ]
+
+    def seal(self, stock_code: str, timeframe: Timeframe, day: date) -> Seal | None:
+        """The seal that covers a session; None if it is not sealed."""
+        values = _key(stock_code, timeframe) | {"day": day}
+        with transaction(self._engine) as connection:
+            row = connection.execute(SEAL, values).mappings().first()
+        if row is None:
+            return None
+        moved = {name: row[name] + self._offset for name in SEALED_AT}
+        return Seal(**{**row, **moved})
+
+    def runs(self, limit: int, before: datetime | None = None) -> list[RunRow]:
+        """The newest runs, or the newest that were recorded before an instant."""
+        values = {"limit": limit, "before": before and before - self._offset}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(RUNS, values).all()
+        return [self._run(row) for row in rows]
+
+    def run(self, run_id: str) -> RunDetail | None:
+        """A run with its tasks in groups; None if there is none of that id."""
+        values = {"run_id": run_id}
+        with transaction(self._engine) as connection:
+            row = connection.execute(ONE_RUN, values).first()
+            if row is None:
+                return None
+            groups = connection.execute(TASK_GROUPS, values).mappings().all()
+            errors = connection.execute(ERROR_GROUPS, values).all()
+        order = list(Timeframe)
+        found = [
+            TaskGroup(**{**group, "timeframe": Timeframe(group["timeframe"])})
+            for group in groups
+        ]
+        return RunDetail(
+            run=self._run(row),
+            groups=sorted(found, key=lambda g: (order.index(g.timeframe), g.state)),
+            errors=[
+                ErrorGroup(
+                    error_code=error.error_code,
+                    state=error.state,
+                    tasks=error.tasks,
+                    message=error.message or "",
+                    examples=tuple(error.examples),
+                )
+                for error in errors
+            ],
+            open_tasks=sum(g.tasks for g in found if g.state not in FINISHED),
+        )
+
+    def last_error(self, stock_code: str, timeframe: Timeframe) -> TaskError | None:
+        """The newest task of a series; None if it never had one."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(LAST_ERROR, _key(stock_code, timeframe)).first()
+        return TaskError(**row._mapping) if row else None  # noqa: SLF001 - its name
+
+    def written_by(
+        self, stock_code: str, timeframe: Timeframe, day: date
+    ) -> WrittenBy | None:
+        """The last run that wrote candles of a series since a day began."""
+        values = _key(stock_code, timeframe) | {"since": midnight(day) - self._offset}
+        with transaction(self._engine) as connection:
+            row = connection.execute(WRITTEN_BY, values).first()
+        if row is None:
+            return None
+        return WrittenBy(
+            run_id=row.run_id,
+            finished_at=row.finished_at + self._offset,
+            state=row.state,
+        )
+
+    def history(
+        self, stock_code: str, timeframe: Timeframe, start: date, last: date
+    ) -> History:
+        """Corporate actions of a series, and what happened to its days in a range."""
+        values = _key(stock_code, timeframe) | _days(start, last)
+        values["limit"] = MOST_HISTORY
+        with transaction(self._engine) as connection:
+            actions = connection.execute(ACTIONS, values).mappings().all()
+            revisions = connection.execute(REVISIONS, values).mappings().all()
+            quarantine = connection.execute(QUARANTINE, values).mappings().all()
+        return History(
+            actions=[Action(**self._moved(row, "detected_at")) for row in actions],
+            revisions=[Revision(**self._moved(row, "revised_at")) for row in revisions],
+            quarantine=[
+                QuarantinedRow(**self._moved(row, "refused_at")) for row in quarantine
+            ],
+        )
+
+    def slots(
+        self, stock_code: str, timeframe: Timeframe, start: date, last: date
+    ) -> StoredSlots:
+        """What is stored of each candle slot from ``start`` to ``last``."""
+        values = _key(stock_code, timeframe) | _days(start, last)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(SLOTS, values).all()
+            without = connection.execute(
+                WITHOUT_TRADES, values | {"codes": [stock_code]}
+            ).first()
+        days = without[1].split() if without and timeframe.minutes else ()
+        return StoredSlots(
+            candles=frozenset(at for at, confirmations in rows if not confirmations),
+            confirmations={at: n for at, n in rows if n},
+            days_without_trades=frozenset(map(_day, days)),
+        )
+
+    def candles(  # noqa: PLR0913 - a series, a range and three conditions
+        self,
+        stock_code: str,
+        timeframe: Timeframe,
+        first: datetime,
+        beyond: datetime,
+        *,
+        session: CandleSession | None = None,
+        settled: bool = False,
+        limit: int,
+    ) -> CandlePage:
+        """Up to ``limit`` candles that open from ``first`` to before ``beyond``.
+
+        With ``settled``, only those that are final.
+        """
+        key = _key(stock_code, timeframe)
+        with transaction(self._engine) as connection:
+            through = connection.execute(SETTLED_THROUGH, key).scalar()
+            if settled:
+                beyond = min(beyond, midnight(through + DAY)) if through else first
+            values = key | {
+                "first": first,
+                "beyond": beyond,
+                "session": session and session.value,
+                "limit": limit + 1,
+            }
+            rows = connection.execute(CANDLES, values).mappings().all()
+        found = [
+            Candle(
+                stock_code=stock_code,
+                timeframe=timeframe,
+                **{**row, "session": CandleSession(row["session"])},
+            )
+            for row in rows
+        ]
+        return CandlePage(
+            candles=found[:limit], settled_through=through, more=len(found) > limit
+        )
+
+    def _run(self, row: Row[Any]) -> RunRow:
+        states: dict[str, int] = row.states or {}
+        state = "complete"
+        if row.no_session:
+            state = "no_session"
+        elif row.superseded_by:
+            state = "superseded"
+        elif states.keys() - FINISHED:
+            state = "running"
+        elif states.keys() & {"dead", "incomplete"}:
+            state = "incomplete"
+        finished = row.finished_at if state != "running" else None
+        return RunRow(
+            run_id=row.run_id,
+            trigger=row.trigger,
+            state=state,
+            requested_at=row.requested_at,
+            written_at=row.written_at + self._offset,
+            published_at=row.published_at and row.published_at + self._offset,
+            finished_at=finished and finished + self._offset,
+            superseded_by=row.superseded_by,
+            tasks=states,
+            requests=int(row.requests),
+            missing=int(row.missing),
+        )
+
+    def _moved(self, row: Mapping[Any, Any], name: str) -> dict[str, Any]:
+        return {**row, name: row[name] + self._offset}
+
+
+def _counting(timeframe: Timeframe) -> TextClause:
+    if timeframe is Timeframe.MINUTE_5:
+        return OF_FIVE_MINUTES
+    return OF_MINUTES if timeframe.minutes else OF_DAYS
+
+
+def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
+    """Decode lists of numbers; equal numbers and days are one object each."""
+    known: dict[str, tuple[date, SessionFacts]] = {}
+    facts: dict[int, SessionFacts] = {}
+    found = {}
+    for code, numbers in rows:
+        sessions = {}
+        for number in numbers[1:-1].split(","):
+            told = known.get(number)
+            if told is None:
+                day, candles = divmod(int(number), 1000)
+                told = (
+                    EPOCH + DAY * day,
+                    facts.setdefault(candles, SessionFacts(candles)),
+                )
+                known[number] = told
+            sessions[told[0]] = told[1]
+        found[code] = sessions
+    return found
+
+
+def _add_absent(sessions: dict[date, SessionFacts], told: str) -> None:
+    for word in told.split():
+        number, _, counts = word.partition(":")
+        absent, confirmed = map(int, counts.split(","))
+        day = _day(number)
+        candles = sessions[day].candles if day in sessions else 0
+        sessions[day] = SessionFacts(candles, absent, confirmed)
+
+
+def _stock_series(row: Row[Any]) -> StockSeries:
+    return StockSeries(
+        stock=StockName(code=row.stock_code, name=row.stock_name),
+        timeframe=Timeframe(row.timeframe),
+        facts=SeriesFacts(
+            series=Series(
+                covered_from=row.covered_from,
+                wanted_from=row.wanted_from,
+                loaded_on=row.loaded_on,
+                settled_through=row.settled_through,
+                oldest=row.oldest,
+                newest=row.newest,
+                end_seen_on=row.end_seen_on,
+                history_exhausted=row.history_exhausted,
+                ended=row.ended,
+                version=row.version,
+            ),
+            asked_at=row.collected_at,
+            listed=row.listed,
+            halted=row.halted,
+            listed_on=row.listed_on,
+            is_target=row.is_target,
+        ),
+    )
+
+
+def _day(number: str) -> date:
+    return EPOCH + DAY * int(number)
+
+
+def _key(stock_code: str, timeframe: Timeframe) -> dict[str, Any]:
+    return {"stock_code": stock_code, "timeframe": timeframe.value}
+
+
+def _days(start: date, last: date) -> dict[str, Any]:
+    return {"first": midnight(start), "beyond": midnight(last + DAY)}
+
+
+def _codes(codes: Sequence[str] | None) -> list[str] | None:
+    return None if codes is None else list(codes)
+
+
+def _due(due: Mapping[Timeframe, tuple[date, datetime] | None]) -> dict[str, Any]:
+    """What was last due of each timeframe, as three arrays; NULL where nothing was."""
+    known = due.values()
+    return {
+        "timeframes": literal(timeframe.value for timeframe in due),
+        "days": literal(str(each[0]) if each else "NULL" for each in known),
+        "times": literal(each[1].isoformat() if each else "NULL" for each in known),
+    }

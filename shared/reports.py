@@ -1,0 +1,261 @@
+"""What is reported of the pipeline: rows as the database tells them, nothing judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
+
+    from shared.candles import Candle, Timeframe
+    from shared.verdicts import SeriesFacts
+
+
+class Mark(IntFlag):
+    """What else happened to a session, beside its verdict."""
+
+    REBUILT = 1
+    REVISED = 2
+    QUARANTINED = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockName:
+    """A stock's code and name."""
+
+    code: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskError:
+    """Why the newest task of a series is not done: its state, and its last error."""
+
+    run_id: str
+    state: str
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockSeries:
+    """One series, and the stock that it is of."""
+
+    stock: StockName
+    timeframe: Timeframe
+    facts: SeriesFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateGroup:
+    """Series that are late for the same cause.
+
+    ``examples`` are some of their stocks, in the order of their codes, and
+    ``asked_at`` is when the one was last asked that waits longest.
+    """
+
+    timeframe: Timeframe
+    never_loaded: bool
+    state: str | None
+    error_code: str | None
+    error_message: str | None
+    run_id: str | None
+    count: int
+    examples: tuple[StockName, ...]
+    asked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesCount:
+    """How many series of targets a timeframe has, and how many are late.
+
+    ``settled_through`` is the session up to which all of them are settled, None if one
+    is not settled at all.
+    """
+
+    total: int = 0
+    late: int = 0
+    settled_through: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateState:
+    """The pace of one call of the broker.
+
+    ``slowdown`` is how many times longer than usual the interval is; up to
+    ``next_free_at`` request slots are reserved.
+    """
+
+    api_id: str
+    next_free_at: datetime
+    slowdown: float
+    slowed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenSeal:
+    """A seal that was not that of its candles, when they were verified.
+
+    It is of one session of minutes, or of a year of days or weeks, and ``sealed`` and
+    ``found`` candles.
+    """
+
+    stock: StockName
+    timeframe: Timeframe
+    session_date: date
+    sealed: int
+    found: int
+    found_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """The seal of a session of minutes, or of a year of days or weeks."""
+
+    session_date: date
+    candles: int
+    digest: str
+    sealed_at: datetime
+    first_sealed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run: its trigger, its state, and its tasks counted by state."""
+
+    run_id: str
+    trigger: Mapping[str, Any]
+    state: str
+    requested_at: datetime
+    written_at: datetime
+    published_at: datetime | None
+    finished_at: datetime | None
+    superseded_by: str | None
+    tasks: Mapping[str, int]
+    requests: int = 0
+    missing: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it is at work, or if it had no tasks."""
+        if self.finished_at is None:
+            return None
+        return (self.finished_at - self.written_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskGroup:
+    """The tasks of a run in one timeframe and state, with what they did, summed."""
+
+    timeframe: Timeframe
+    state: str
+    tasks: int
+    attempts: int
+    requests: int
+    inserted: int
+    updated: int
+    unchanged: int
+    rejected: int
+    revised: int
+    withdrawn: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorGroup:
+    """Tasks of a run with the same error."""
+
+    error_code: str
+    state: str
+    tasks: int
+    message: str
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetail:
+    """A run, and what became of its tasks."""
+
+    run: RunRow
+    groups: Sequence[TaskGroup]
+    errors: Sequence[ErrorGroup]
+    open_tasks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenBy:
+    """The last task of a series that ended by an instant."""
+
+    run_id: str
+    finished_at: datetime
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """A corporate action: old prices times ``ratio`` are new prices."""
+
+    after_date: date
+    effective_by: date
+    ratio: float
+    run_id: str
+    detected_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """The former values of a candle that was settled; ``withdrawn`` if it is gone."""
+
+    opened_at: datetime
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    withdrawn: bool
+    revised_at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedRow:
+    """A row that is no candle, with the reason."""
+
+    opened_at: datetime | None
+    reason: str
+    refused_at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What happened to a series beside its collection, newest first."""
+
+    actions: Sequence[Action] = ()
+    revisions: Sequence[Revision] = ()
+    quarantine: Sequence[QuarantinedRow] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSlots:
+    """What is stored of the candle slots of a series.
+
+    ``confirmations`` has, for each slot where the broker is proven to have no candle,
+    how often that was found. ``days_without_trades`` are those by the daily candle.
+    """
+
+    candles: frozenset[datetime]
+    confirmations: Mapping[datetime, int]
+    days_without_trades: frozenset[date]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandlePage:
+    """Candles in ascending order; ``more`` says that others follow."""
+
+    candles: Sequence[Candle]
+    settled_through: date | None
+    more: bool

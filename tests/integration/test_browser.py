@@ -1,0 +1,289 @@
+"""The page in a real browser, served by the real function, by keyboard and by eye."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from infra import topology
+from infra.local import environment
+from infra.local.processes import Child, free_port
+from shared.candles import Timeframe
+from shared.database.engine import transaction
+from tests.support import servers
+from tests.support.builders import CALENDAR, day, kst
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = "axe-core@4.14.1"
+NOW = kst("2026-11-20 10:31:40")
+WIDTHS = (390, 768, 1280)
+STOCKS = {"000660": "SK하이닉스", "005930": "삼성전자"}
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium: apt-get install chromium"
+)
+
+
+@pytest.fixture
+def stored(engine, reference_data):
+    """Two targets with a month of candles: one gap, one thin day, one split."""
+    with transaction(engine) as connection:
+
+        def run(statement, **values):
+            return connection.execute(text(statement), values)
+
+        run("UPDATE stocks SET is_target = stock_code = ANY(:codes)", codes=[*STOCKS])
+        for code in STOCKS:
+            for frame in Timeframe:
+                run(
+                    "INSERT INTO series (stock_code, timeframe, covered_from, oldest,"
+                    " wanted_from, settled_through, collected_at)"
+                    " VALUES (:code, :frame, '2026-10-19', '2026-10-19', '2026-10-19',"
+                    " :through, :asked)",
+                    code=code,
+                    frame=frame.value,
+                    through=day("2026-11-13" if frame == "1w" else "2026-11-19"),
+                    asked=kst("2026-11-20 10:30:04"),
+                )
+                slots = [
+                    slot
+                    for each in CALENDAR.session_dates(day("2026-10-19"), NOW.date())
+                    for slot in CALENDAR.slots(frame, each)
+                    if slot < kst("2026-11-20 10:30")
+                ]
+                run(
+                    "INSERT INTO candles (stock_code, timeframe, opened_at, open, high,"
+                    " low, close, volume, session) SELECT :code, :frame, at, 100 + mod(n, 7),"
+                    " 110, 90, 100 + mod(n, 9), 7 * n, 'regular' FROM"
+                    " unnest(cast(:at AS timestamptz[])) WITH ORDINALITY AS t (at, n)",
+                    code=code,
+                    frame=frame.value,
+                    at="{" + ",".join(slot.isoformat() for slot in slots) + "}",
+                )
+        run(
+            "DELETE FROM candles WHERE stock_code = '005930' AND timeframe = '5m'"
+            " AND opened_at = :at",
+            at=kst("2026-11-18 10:00"),
+        )
+        run(
+            "INSERT INTO corporate_actions (stock_code, timeframe, after_date,"
+            " effective_by, ratio, evidence, run_id) VALUES ('005930', '1d',"
+            " '2026-11-10', '2026-11-11', 0.2, '{}', 'run-1')"
+        )
+    return engine
+
+
+@pytest.fixture
+def url(stored, database_url, tmp_path):
+    """The function as it runs in production, living at ``NOW``."""
+    function = topology.load().functions["status_page"]
+    port = free_port()
+    schedules = [
+        {"cron": each.cron, "payload": each.payload}
+        for each in topology.load().schedules.values()
+        if each.topic == "triggers"
+    ]
+    child = Child(
+        "status_page",
+        [
+            str(Path(sys.executable).with_name("functions-framework")),
+            *("--source", str(servers.ROOT / "functions/status_page/main.py")),
+            *("--target", function.entry_point),
+            *("--host", "127.0.0.1", "--port", str(port)),
+        ],
+        log=tmp_path / "log",
+        environ={
+            **environment.for_children(os.environ, servers.ROOT),
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "THREADS": "8",
+            "DATABASE_POOL": "2",
+            "DATABASE_URL": database_url,
+            "SCHEDULES": json.dumps(schedules),
+            "CLOCK_OFFSET_SECONDS": str((NOW - datetime.now(UTC)).total_seconds()),
+        },
+        cwd=servers.ROOT,
+    )
+    try:
+        child.wait_for_port(port)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.stop()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """What looks for barriers, from npm."""
+    folder = tmp_path_factory.mktemp("axe")
+    packed = (
+        subprocess.run(
+            ["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True
+        )
+        if shutil.which("npm")
+        else None
+    )
+    if packed is None or packed.returncode:
+        pytest.skip(f"needs npm, and {AXE} from it")
+    with tarfile.open(folder / packed.stdout.strip()) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member
+        return member.read().decode()
+
+
+@pytest.fixture
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+def opened(browser, url, **look):
+    """A page in New York that says what went to its console."""
+    context = browser.new_context(
+        timezone_id="America/New_York", **{"locale": "ko-KR", **look}
+    )
+    page = context.new_page()
+    page.said = []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.goto(url)
+    return page
+
+
+def findings(page, axe):
+    """What axe finds, of serious or critical impact."""
+    session = page.context.new_cdp_session(page)
+    session.send("Runtime.evaluate", {"expression": axe})
+    found = session.send(
+        "Runtime.evaluate",
+        {
+            "expression": "axe.run().then(r => JSON.stringify(r.violations))",
+            "awaitPromise": True,
+        },
+    )
+    return [
+        (each["id"], each["nodes"][0]["html"])
+        for each in json.loads(found["result"]["value"])
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["ko-KR", "en-US"])
+def test_every_page_fits_is_readable_and_says_nothing_on_the_console(
+    url, browser, axe, theme, language
+):
+    paths = ("/", "/coverage/5m", "/stocks", "/stocks/005930?timeframe=5m", "/runs")
+    for path in paths:
+        look = {"color_scheme": theme, "locale": language}
+        page = opened(browser, url + path, **look)
+        playwright.expect(page.locator("h1")).to_be_visible()
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(150)
+            assert not page.evaluate(
+                "document.documentElement.scrollWidth - innerWidth"
+            ), (path, width)
+            assert findings(page, axe) == [], (path, width)
+        assert page.said == [], path
+        page.context.close()
+
+
+def test_the_map_is_walked_and_opened_by_keys_alone(url, browser):
+    page = opened(browser, f"{url}/coverage/5m?lang=ko")
+    grid, said = page.locator("#grid"), page.locator("#say")
+    playwright.expect(grid).to_be_visible()
+    grid.focus()
+    page.keyboard.press("Home")
+    playwright.expect(said).to_contain_text("SK하이닉스 000660")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowDown")
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-20 · 미확정")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락")
+    page.keyboard.press("Enter")
+    panel = page.locator("#panel")
+    playwright.expect(panel).to_contain_text("125 / 126")
+    playwright.expect(panel).to_be_focused()
+    # The URL says where we are.
+    assert "at=005930+2026-11-18" in page.url
+    page.keyboard.press("Escape")
+    playwright.expect(panel).to_be_hidden()
+    playwright.expect(grid).to_be_focused()
+    page.goto(page.url)
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락")
+
+
+def test_the_map_shows_only_problems_and_finds_a_stock(url, browser):
+    page = opened(browser, f"{url}/coverage/5m")
+    playwright.expect(page.locator("#names span")).to_have_count(2)
+    page.get_by_label("문제만").check()
+    playwright.expect(page.locator("#names span")).to_have_text(["삼성전자"])
+    page.get_by_label("문제만").uncheck()
+    page.get_by_label("찾기").fill("0006")
+    playwright.expect(page.locator("#names span")).to_have_text(["SK하이닉스"])
+    page.get_by_label("찾기").fill("nothing")
+    playwright.expect(page.locator("#say")).to_have_text("맞는 종목이 없습니다.")
+
+
+def test_the_first_candle_says_nine_in_new_york(url, browser):
+    page = opened(browser, f"{url}/stocks/005930?timeframe=60m&lang=en")
+
+    playwright.expect(page.locator("#say")).to_contain_text("2026-10-19 09:00")
+    assert page.locator("#chart canvas").count()
+    page.locator("#chart").hover()
+    page.mouse.wheel(0, -400)
+    assert page.said == []
+
+
+def test_a_split_and_its_mark_stand_in_a_table_too(url, browser):
+    page = opened(browser, f"{url}/stocks/005930?timeframe=1d&lang=en")
+
+    row = page.get_by_role("row", name="2026-11-11")
+    playwright.expect(row).to_contain_text("old prices × 0.2")
+
+
+def test_late_comes_and_goes_without_a_reload(url, browser, stored):
+    page = opened(browser, f"{url}/?lang=ko")
+    answer = page.locator(".answer")
+    playwright.expect(answer).to_contain_text("봉 1개 누락")
+    page.evaluate("window.stayed = true")
+
+    def asked(at):
+        with transaction(stored) as connection:
+            connection.execute(
+                text("UPDATE series SET collected_at = :at WHERE timeframe = '5m'"),
+                {"at": at},
+            )
+
+    asked(kst("2026-11-20 10:20"))
+    playwright.expect(answer).to_contain_text("2개 시리즈 지연", timeout=40_000)
+    asked(NOW + timedelta(hours=1))
+    playwright.expect(answer).not_to_contain_text("지연", timeout=40_000)
+    assert page.evaluate("window.stayed")
+
+
+def test_without_javascript_the_problems_stand_in_a_table(url, browser):
+    page = opened(browser, f"{url}/coverage/5m?lang=ko", java_script_enabled=False)
+
+    row = page.get_by_role("row", name="2026-11-18")
+    playwright.expect(row).to_contain_text("삼성전자")
+    playwright.expect(row).to_contain_text("누락")

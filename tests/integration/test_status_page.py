@@ -1,0 +1,386 @@
+"""The page and the API on real PostgreSQL: every number recomputed by SQL."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from functions.status_page.app import new_app
+from functions.status_page.services import Services
+from infra import topology
+from shared.candles import Timeframe
+from shared.database.engine import new_engine, transaction
+from shared.database.report_store import ReportStore
+from shared.database.session_store import SessionStore
+from shared.freshness import DueTimes, Tick
+from shared.settings import DatabaseSettings
+from shared.verdicts import Judge
+from tests.support.builders import CALENDAR, day, kst
+
+NOW = kst("2026-11-20 10:31:40")
+M5 = Timeframe.MINUTE_5
+TICKS = [
+    tick
+    for schedule in topology.load().schedules.values()
+    if schedule.topic == "triggers"
+    and (tick := Tick.of(schedule.cron, schedule.payload))
+]
+# A made-up clock runs this far ahead of PostgreSQL's.
+OFFSET = timedelta(days=3)
+
+
+@pytest.fixture
+def reading(database_url):
+    """As the function connects: pool of two, and nothing can be written."""
+    settings = DatabaseSettings(url=database_url, pool_size=2, read_only=True)
+    engine = new_engine(settings)
+    yield engine
+    engine.dispose()
+
+
+def services_at(reading, now=NOW):
+    return Services(
+        reports=ReportStore(reading, OFFSET),
+        calendar=SessionStore(reading).calendar,
+        ticks=TICKS,
+        clock=lambda: now,
+    )
+
+
+@pytest.fixture
+def client(reading, reference_data):
+    return new_app(services_at(reading)).test_client()
+
+
+def execute(engine, statement, **values):
+    with transaction(engine) as connection:
+        return connection.execute(text(statement), values)
+
+
+def a_series(engine, code="005930", frame="5m", **values):
+    known = {
+        "covered_from": day("2026-11-16"),
+        "wanted_from": day("2026-11-16"),
+        "settled_through": day("2026-11-19"),
+        "oldest": day("2026-11-16"),
+        "collected_at": kst("2026-11-20 10:30:03"),
+    } | values
+    names = ", ".join(known)
+    execute(
+        engine,
+        f"INSERT INTO series (stock_code, timeframe, {names}) "
+        f"VALUES (:code, :frame, {', '.join(':' + name for name in known)})",
+        code=code,
+        frame=frame,
+        **known,
+    )
+
+
+def candles_of(engine, instants, code="005930", frame="5m"):
+    execute(
+        engine,
+        "INSERT INTO candles (stock_code, timeframe, opened_at, open, high, low, close,"
+        " volume, session) SELECT :code, :frame, at, 100, 110, 90, 105, 7, 'regular'"
+        " FROM unnest(cast(:instants AS timestamptz[])) AS t (at)",
+        code=code,
+        frame=frame,
+        instants="{" + ",".join(at.isoformat() for at in instants) + "}",
+    )
+
+
+def absent(engine, instants, confirmations=1):
+    execute(
+        engine,
+        "INSERT INTO absent_slots (stock_code, timeframe, opened_at, run_id,"
+        " confirmations) SELECT '005930', '5m', at, 'run-1', :confirmations"
+        " FROM unnest(cast(:instants AS timestamptz[])) AS t (at)",
+        confirmations=confirmations,
+        instants="{" + ",".join(at.isoformat() for at in instants) + "}",
+    )
+
+
+def slots(of):
+    return CALENDAR.slots(M5, day(of))
+
+
+def letters(client, code="005930"):
+    map_of = client.get("/api/coverage/5m?start=2026-11-13").get_json()
+    found = {stock["code"]: stock["letters"] for stock in map_of["stocks"]}
+    return found[code]
+
+
+def test_what_only_reads_cannot_write(reading, reference_data):
+    with pytest.raises(DBAPIError, match="read-only"):
+        execute(reading, "DELETE FROM stocks")
+
+
+def test_each_session_has_the_letter_of_what_is_stored(client, engine):
+    a_series(engine)
+    candles_of(engine, slots("2026-11-16"))
+    candles_of(engine, slots("2026-11-17")[5:])
+    absent(engine, slots("2026-11-17")[:5], 2)
+    absent(engine, slots("2026-11-18"))
+    candles_of(engine, slots("2026-11-19")[1:])
+
+    # 13th: before the covered days; 20th: under way.
+    assert letters(client) == "xctemp"
+
+
+def test_a_candle_outside_of_the_grid_makes_nothing_complete(client, engine):
+    a_series(engine)
+    called = kst("2026-11-16 15:20")
+    candles_of(engine, [*slots("2026-11-16")[1:], called])
+
+    assert letters(client)[1] == "m"
+    session = client.get("/api/sessions/005930/5m/2026-11-16").get_json()
+    assert (session["candles"], session["missing"]) == (len(slots("2026-11-16")) - 1, 1)
+
+
+def test_a_day_without_trades_explains_minutes(client, engine):
+    a_series(engine, covered_from=day("2026-11-19"), oldest=day("2026-11-19"))
+    execute(
+        engine,
+        "INSERT INTO candles (stock_code, timeframe, opened_at, open, high, low, close,"
+        " volume, session) VALUES ('005930', '1d', :at, 9, 9, 9, 9, 0, 'regular')",
+        at=kst("2026-11-19"),
+    )
+
+    assert letters(client)[-2:] == "ep"
+    slot = client.get("/api/slots/005930/5m/2026-11-19T10:00").get_json()
+    assert (slot["state"], slot["reason"]) == ("no_trades", "day_without_trades")
+
+
+def test_a_candle_that_goes_away_is_missing_at_once(client, engine):
+    a_series(engine, covered_from=day("2026-11-19"), oldest=day("2026-11-19"))
+    candles_of(engine, slots("2026-11-19"))
+    before = client.get("/api/coverage/5m?start=2026-11-19")
+    execute(
+        engine, "DELETE FROM candles WHERE opened_at = :at", at=kst("2026-11-19 10:00")
+    )
+    after = client.get(
+        "/api/coverage/5m?start=2026-11-19",
+        headers={"If-None-Match": before.headers["ETag"]},
+    )
+
+    assert after.status_code == 200
+    assert after.get_json()["stocks"][4]["letters"][0] == "m"
+
+
+def test_the_status_counts_what_sql_counts(client, engine):
+    a_series(engine, frame="1d", collected_at=kst("2026-11-20 07:30:04"))
+    a_series(engine, collected_at=kst("2026-11-20 10:20:04"))
+    told = client.get("/api/status").get_json()
+    five, *_, days, _weeks = told["timeframes"]
+
+    targets = execute(
+        engine, "SELECT count(*) FROM stocks WHERE is_target AND listed"
+    ).scalar()
+    assert (five["series"], five["late"]) == (targets, targets)
+    assert (days["series"], days["late"]) == (targets, targets - 1)
+    assert told["complete"] is False
+    # Never loaded, but for one; and one that no one asked.
+    reasons = {(p["timeframe"], p["reason"]): p["series"] for p in told["problems"]}
+    assert reasons["5m", "never_loaded"] == targets - 1
+    assert reasons["5m", "not_asked_since"] == 1
+
+
+def test_late_by_sql_is_late_by_the_judge(reading, engine, reference_data):
+    chosen = random.Random(7)
+    codes = [stock.code for stock in ReportStore(engine).stocks()]
+    for code in codes:
+        for frame in Timeframe:
+            if chosen.random() < 0.1:
+                continue
+            through = day("2026-11-10") + timedelta(days=chosen.randrange(11))
+            a_series(
+                engine,
+                code,
+                frame.value,
+                covered_from=chosen.choice([None, day("2026-11-02")]),
+                settled_through=chosen.choice([None, through]),
+                ended=chosen.random() < 0.1,
+                collected_at=chosen.choice(
+                    [None, NOW - timedelta(minutes=chosen.randrange(6000))]
+                ),
+            )
+    execute(
+        engine,
+        "UPDATE stocks SET listed = stock_code > '005930', "
+        "is_target = stock_code <> '035420'",
+    )
+    store = ReportStore(reading)
+    for minutes in (0, 3, 40, 60 * 11, 60 * 24):
+        now = NOW + timedelta(minutes=minutes)
+        judges = {f: Judge(DueTimes(CALENDAR, TICKS), f, now) for f in Timeframe}
+        counts = store.counts({f: judge.latest_due for f, judge in judges.items()})
+        for frame, judge in judges.items():
+            series = store.series([frame], day("2026-11-20"))
+            late = sum(judge.is_late(each.facts) for each in series)
+            assert counts[frame].late == late, (frame, now)
+
+
+def test_the_cause_of_late_series_is_that_of_their_newest_task(client, engine):
+    a_series(engine, collected_at=kst("2026-11-20 10:20:04"))
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at) "
+        "VALUES ('run-1', '1', '{\"timeframe\":\"5m\"}', now())",
+    )
+    execute(
+        engine,
+        "INSERT INTO tasks (run_id, stock_code, timeframe, request, state, error_code,"
+        " error_message) VALUES ('run-1', '005930', '5m', '{}', 'failed',"
+        " 'kiwoom_unavailable', 'no answer')",
+    )
+
+    problems = client.get("/api/status").get_json()["problems"]
+
+    (found,) = [p for p in problems if p["cause"] == "error"]
+    assert (found["error_code"], found["series"]) == ("kiwoom_unavailable", 1)
+    assert found["run_id"] == "run-1"
+    assert "broker is down" in found["remedy"]
+    assert "kiwoom_unavailable" in client.get("/").text
+
+
+def test_a_broken_seal_is_told(client, engine):
+    execute(
+        engine,
+        "INSERT INTO broken_seals (stock_code, timeframe, session_date, sealed, found)"
+        " VALUES ('005930', '5m', '2026-11-19', 104, 103)",
+    )
+
+    told = client.get("/api/status").get_json()
+    assert told["complete"] is False
+    assert told["broken_seals"][0]["session"] == "2026-11-19"
+    assert "103" in client.get("/").text
+
+
+def test_instants_of_the_database_move_with_the_clock(client, engine):
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at, no_session) "
+        "VALUES ('run-1', '1', '{}', :now, true)",
+        now=NOW,
+    )
+    written = execute(engine, "SELECT written_at FROM runs").scalar()
+
+    run = client.get("/api/runs/run-1").get_json()
+
+    assert run["recorded_at"] == ((written + OFFSET).astimezone(NOW.tzinfo).isoformat())
+    assert run["requested_at"] == "2026-11-20T10:31:40+09:00"
+    assert run["state"] == "no_session"
+
+
+def test_runs_are_read_page_by_page_and_none_twice(client, engine):
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at, written_at) "
+        "SELECT 'run-' || n, n, '{}', now(), now() - n * interval '1 minute' "
+        "FROM generate_series(1, 7) AS n",
+    )
+    found, url = [], "/api/runs?limit=3"
+    while url:
+        told = client.get(url).get_json()
+        found += [run["run_id"] for run in told["runs"]]
+        url = told.get("next")
+
+    assert found == [f"run-{n}" for n in range(1, 8)]
+
+
+def test_candles_are_read_page_by_page_as_json_or_csv(client, engine):
+    a_series(engine, settled_through=day("2026-11-16"))
+    wanted = slots("2026-11-16") + slots("2026-11-17")
+    candles_of(engine, wanted)
+    found, url = [], "/api/candles/005930/5m?start=2026-11-16&limit=50"
+    while url:
+        told = client.get(url).get_json()
+        found += told["candles"]
+        url = told.get("next")
+
+    assert [each["opened_at"] for each in found] == [at.isoformat() for at in wanted]
+    assert [each["is_settled"] for each in found].count(True) == len(
+        slots("2026-11-16")
+    )
+    settled = client.get(
+        "/api/candles/005930/M5?settled=true&limit=5000", headers={"Accept": "text/csv"}
+    )
+    lines = settled.text.splitlines()
+    assert lines[0].startswith("opened_at,open,high")
+    assert len(lines) == 1 + len(slots("2026-11-16"))
+    assert lines[1] == "2026-11-16T09:00:00+09:00,100,110,90,105,7,,regular,true"
+    nothing = client.get("/api/candles/005930/5m", headers={"Accept": "image/png"})
+    assert nothing.status_code == 406
+
+
+def test_the_slots_of_a_series_are_those_of_its_sessions(client, engine):
+    a_series(engine)
+    candles_of(engine, slots("2026-11-19"))
+
+    told = client.get("/api/slots/005930/5m?sessions=2").get_json()
+
+    thursday, friday = told["letters"]
+    assert thursday.replace(" ", "") == "c" * len(slots("2026-11-19"))
+    assert set(friday.replace(" ", "")) == {"p"}
+    # Exam day opens an hour later.
+    assert thursday[told["times"].index("09:30")] == " "
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/?lang=en&theme=dark",
+        *(f"/coverage/{frame}" for frame in Timeframe),
+        "/coverage/1w?sessions=250",
+        "/stocks",
+        "/stocks?q=삼성",
+        *(f"/stocks/005930?timeframe={frame}" for frame in Timeframe),
+        "/runs",
+    ],
+)
+def test_every_page_is_there_whatever_is_stored(path, client, engine):
+    empty = client.get(path)
+    for frame in Timeframe:
+        a_series(engine, frame=frame.value)
+    candles_of(engine, slots("2026-11-18"))
+    full = client.get(path)
+
+    assert (empty.status_code, full.status_code) == (200, 200)
+    assert "<!doctype html>" in full.text
+
+
+def test_nothing_is_stored_and_the_page_says_so(reading, engine):
+    client = new_app(services_at(reading)).test_client()
+
+    for path in ("/", "/api/status", "/coverage/5m"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"]
+
+
+def test_the_state_of_the_database_is_one_short_query(reading, reference_data, engine):
+    store = ReportStore(reading)
+    before = store.snapshot()
+
+    assert store.snapshot() == before
+    execute(engine, "UPDATE stocks SET sector = 'x' WHERE stock_code = '005930'")
+    assert store.snapshot() != before
+
+
+def test_a_contract_is_kept_by_what_is_answered(client, engine):
+    """Every answer has what the contract requires; schemathesis looks further."""
+    a_series(engine)
+    candles_of(engine, slots("2026-11-19"))
+    contract = json.loads(client.get("/openapi.json").data)
+    schemas = contract["components"]["schemas"]
+    for path, name in (
+        ("/api/status", "Status"),
+        ("/api/coverage/5m", "Coverage"),
+        ("/api/candles/005930/5m", "Candles"),
+    ):
+        assert set(schemas[name]["required"]) <= client.get(path).get_json().keys()

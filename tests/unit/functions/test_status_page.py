@@ -1,0 +1,565 @@
+"""The page without a server: its words, its files, its contract, and what it judges."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from functions.status_page import pages
+from functions.status_page.app import new_app
+from functions.status_page.coverage import coverage, newest_sessions
+from functions.status_page.services import Services
+from functions.status_page.status import Cause, overview
+from functions.status_page.words import LANGUAGES, words
+from infra import make_openapi
+from shared.candles import Timeframe
+from shared.errors import DatabaseUnavailable
+from shared.freshness import DueTimes, Tick
+from shared.reports import (
+    BrokenSeal,
+    LateGroup,
+    Mark,
+    SeriesCount,
+    StockName,
+    StockSeries,
+)
+from shared.series import Series
+from shared.verdicts import Judge, Reason, SeriesFacts, SessionFacts, State
+from tests.support.builders import CALENDAR, day, kst
+
+FOLDER = Path(pages.__file__).parent
+TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
+NOW = kst("2026-11-20 10:31:40")
+TICK = Tick.of("*/5 9-20 * * 1-5", {"timeframe": "5m"})
+SETTLE = Tick.of("30 7 * * *", {"timeframes": ["5m", "30m", "60m", "1d", "1w"]})
+TICKS = [tick for tick in (TICK, SETTLE) if tick]
+DUE = DueTimes(CALENDAR, TICKS)
+SAMSUNG = StockName(code="005930", name="삼성전자")
+THURSDAY, FRIDAY = day("2026-11-19"), day("2026-11-20")
+
+
+# Words
+
+
+def test_both_languages_have_the_same_words():
+    assert words("ko").words.keys() == words("en").words.keys()
+    for key, text in words("ko").words.items():
+        assert re.findall(r"\{\w+\}", text) == sorted(
+            re.findall(r"\{\w+\}", words("en").words[key]),
+            key=re.findall(r"\{\w+\}", text).index,
+        ), key
+
+
+class _Text(HTMLParser):
+    """What a reader would see, and the attributes that are read to him."""
+
+    SPOKEN = ("aria-label", "placeholder", "title", "alt", "aria-roledescription")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_data(self, data):
+        self.found.append(data)
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [value for name, value in attrs if name in self.SPOKEN and value]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_has_no_words_of_its_own(path):
+    source = path.read_text(encoding="utf-8")
+    source = re.sub(r"\{% block section %\}\w+\{%", "{%", source)
+    plain = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "", source, flags=re.DOTALL)
+    parser = _Text()
+    parser.feed(plain)
+
+    told = " ".join(parser.found).replace("TradeSmart", "").replace("AI", "")
+    assert not re.findall(r"[^\W\d_]{2,}", told), told
+
+
+def test_every_word_that_a_template_says_is_in_the_dictionary():
+    keys = set(words("ko").words)
+    for path in TEMPLATES:
+        source = path.read_text(encoding="utf-8")
+        for key in re.findall(r"\bt\('([\w.]+)'\s*[,)]", source):
+            assert key in keys, f"{path.name}: {key}"
+        for prefix in re.findall(r"\bt\('(\w+\.)'\s*~", source):
+            assert any(key.startswith(prefix) for key in keys), prefix
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_state_and_reason_has_its_words(language):
+    told = words(language).words
+
+    assert {f"state.{state.value}" for state in State} <= told.keys()
+    assert {f"reason.{reason.value}" for reason in Reason} <= told.keys()
+    assert {f"cause.{c.value}" for c in Cause if c is not Cause.GAP} <= told.keys()
+    assert {f"timeframe.{frame.value}" for frame in Timeframe} <= told.keys()
+
+
+# Files
+
+
+def test_the_chart_library_is_the_one_that_was_published():
+    vendor = json.loads((FOLDER / "static" / "vendor.json").read_text())
+
+    assert (vendor["version"], vendor["license"]) == ("5.2.1", "Apache-2.0")
+    assert len(vendor["sha256"]) == 2
+    for name, digest in vendor["sha256"].items():
+        content = (FOLDER / "static" / name).read_bytes()
+        assert sha256(content).hexdigest() == digest, name
+    notice = (FOLDER / "static" / "lightweight-charts.NOTICE.txt").read_text()
+    assert "TradingView Lightweight Charts" in notice
+    assert "https://www.tradingview.com/" in notice
+    assert "tradingview.com" in (FOLDER / "templates" / "base.html").read_text()
+
+
+def test_the_style_is_small_and_nothing_comes_from_elsewhere():
+    assert len((FOLDER / "static" / "page.css").read_bytes()) <= 12_000
+    for path in [*TEMPLATES, *(FOLDER / "static").glob("[!l]*.*s")]:
+        source = path.read_text(encoding="utf-8")
+        assert not re.findall(r"(?:src|import|url)\W{1,3}https?:", source), path.name
+        # A strict content security policy allows neither.
+        assert " style=" not in source, path.name
+        assert "<script>" not in source, path.name
+
+
+def brightness(colour):
+    """Relative luminance, as WCAG defines it."""
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [
+        p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+    ]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def themes():
+    """The colours of both themes, by name."""
+    css = (FOLDER / "static" / "page.css").read_text()
+    blocks = re.findall(r":root(?:\[[^{]*|)? \{(.*?)\}", css, flags=re.DOTALL)[:2]
+    for block in blocks:
+        found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", block))
+        yield {
+            name: c if len(c) == 7 else "#" + "".join(d + d for d in c[1:])
+            for name, c in found.items()
+        }
+
+
+def test_text_stands_out_from_its_background():
+    for theme in themes():
+        for text, ground in [
+            *(("fg", g) for g in ("bg", "card", "good-bg", "bad-bg", "unknown-bg")),
+            *(("mute", g) for g in ("bg", "card")),
+            *(("link", g) for g in ("bg", "card")),
+            ("good", "good-bg"),
+            ("bad", "bad-bg"),
+            ("bad", "card"),
+        ]:
+            a, b = sorted((brightness(theme[text]), brightness(theme[ground])))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, (text, ground)
+
+
+# Vienot, Brettel and Mollon 1999, on linear RGB.
+SEEN = {
+    "usual": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protan": (
+        (0.11238, 0.88762, 0.0),
+        (0.11238, 0.88762, -0.0),
+        (0.00401, -0.00401, 1.0),
+    ),
+    "deutan": (
+        (0.29275, 0.70725, 0.0),
+        (0.29275, 0.70725, -0.0),
+        (-0.02234, 0.02234, 1.0),
+    ),
+}
+
+
+def lab(colour, seen):
+    parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [
+        p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts
+    ]
+    linear = [sum(w * p for w, p in zip(row, linear, strict=True)) for row in seen]
+    xyz = [
+        sum(w * p for w, p in zip(row, linear, strict=True)) / white
+        for row, white in (
+            ((0.4124, 0.3576, 0.1805), 0.95047),
+            ((0.2126, 0.7152, 0.0722), 1.0),
+            ((0.0193, 0.1192, 0.9505), 1.08883),
+        )
+    ]
+    f = [max(v, 0) ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in xyz]
+    return 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+
+
+@pytest.mark.parametrize("vision", SEEN)
+def test_states_differ_for_every_vision(vision):
+    for theme in themes():
+        seen = {s: lab(theme[s.value], SEEN[vision]) for s in State}
+        for one in State:
+            for other in State:
+                if one < other:
+                    apart = sum(
+                        (a - b) ** 2
+                        for a, b in zip(seen[one], seen[other], strict=True)
+                    )
+                    assert apart**0.5 >= 15, (one.name, other.name, apart**0.5)
+
+
+def test_our_own_scripts_are_short():
+    ours = ["cells.js", "chart.js", "map.js", "refresh.js"]
+    lines = sum(
+        len((FOLDER / "static" / name).read_text().splitlines()) for name in ours
+    )
+    assert lines <= 190
+
+
+# The contract
+
+
+def test_what_is_served_is_the_contract():
+    """Run `python -m infra.make_openapi` after a change of the contract."""
+    assert make_openapi.SERVED.read_text(encoding="utf-8") == make_openapi.served()
+
+
+class Reports:
+    """What is reported, without a database."""
+
+    def __init__(self, **values):
+        self.values = values
+        self.calls = []
+
+    def __getattr__(self, name):
+        def answer(*arguments, **named):
+            self.calls.append(name)
+            value = self.values.get(name, EMPTY.get(name))
+            if isinstance(value, Exception):
+                raise value
+            return value(*arguments, **named) if callable(value) else value
+
+        return answer
+
+
+EMPTY = {
+    "snapshot": "1:1:",
+    "stocks": [SAMSUNG],
+    "series": [],
+    "counts": {},
+    "late_groups": [],
+    "sessions": {},
+    "marks": {},
+    "days_without_trades": {},
+    "rates": [],
+    "broken_seals": [],
+    "runs": [],
+}
+
+
+def services_of(**values):
+    return Services(
+        reports=Reports(**values),
+        calendar=lambda: CALENDAR,
+        ticks=TICKS,
+        clock=lambda: NOW,
+    )
+
+
+def client_of(**values):
+    return new_app(services_of(**values)).test_client()
+
+
+def test_every_path_of_the_contract_is_a_route_and_every_route_is_told():
+    contract = json.loads(make_openapi.served())
+    app = new_app(services_of())
+    routes = {
+        re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("api.")
+    }
+
+    assert routes == set(contract["paths"])
+
+
+def test_only_reading_is_allowed():
+    for method in ("post", "put", "delete", "patch"):
+        answer = getattr(client_of(), method)("/api/status")
+        assert answer.status_code == 405, method
+        assert answer.content_type == "application/problem+json"
+        assert answer.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "field", "remedy"),
+    [
+        ("/api/coverage/7m", 404, "timeframe", "5m"),
+        ("/api/coverage/5m?sessions=251", 400, "sessions", "at most 250"),
+        ("/api/coverage/5m?sessions=1&sessions=2", 400, "sessions", "give it once"),
+        ("/api/coverage/5m?start=2026-02-30", 400, "start", "2026-01-31"),
+        ("/api/coverage/5m?start=2026-02-02&end=2026-02-02", 400, "end", "later"),
+        ("/api/coverage/5m?stocks=00593", 400, "stocks", "six digits"),
+        ("/api/coverage/5m?stocks=005931", 404, "stock", "005930"),
+        ("/api/coverage/5m?colour=red", 400, "colour", "sessions"),
+        ("/api/series/005931/5m", 404, "stock", "005930"),
+        ("/api/series/삼성/5m", 404, "stock", "005930"),
+        ("/api/slots/005930/5m/noon", 400, "instant", "2026-01-31T09:00"),
+        ("/api/sessions/005930/5m/2026-13-01", 400, "session", "2026-01-31"),
+        ("/api/runs?limit=0", 400, "limit", "at most 200"),
+        ("/api/candles/005930/1d?settled=yes", 400, "settled", "true or false"),
+        ("/api/candles/005930/1d?limit=5001", 400, "limit", "5,000"),
+        ("/api/status?x=%00", 400, "x", "known"),
+    ],
+)
+def test_a_bad_request_names_its_field_and_the_remedy(path, status, field, remedy):
+    answer = client_of().get(path)
+
+    told = answer.get_json(force=True)
+    assert (answer.status_code, told["field"]) == (status, field)
+    assert remedy in told["remedy"]
+    assert answer.content_type == "application/problem+json"
+
+
+def test_without_a_database_nothing_is_said_of_the_data():
+    down = DatabaseUnavailable("no answer")
+    services = services_of()
+    app = new_app(services)
+    first = app.test_client().get("/api/status")
+    services.reports.values["snapshot"] = down
+
+    for path in ("/api/status", "/", "/coverage/5m"):
+        answer = app.test_client().get(path, headers={"If-None-Match": "*"})
+        assert answer.status_code == 503, path
+        assert answer.headers["Retry-After"] == "5"
+        assert "예" not in answer.get_data(as_text=True).split("<h1>")[-1][:40]
+    assert first.status_code == 200
+    assert app.test_client().get("/healthz").status_code == 200
+
+
+def test_an_answer_that_did_not_change_is_not_sent_again():
+    services = services_of()
+    client = new_app(services).test_client()
+    first = client.get("/api/status")
+    again = client.get("/api/status", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+    # One query tells that nothing was committed.
+    assert services.reports.calls[-1] == "snapshot"
+    services.reports.values["snapshot"] = "2:2:"
+    changed = client.get(
+        "/api/status", headers={"If-None-Match": first.headers["ETag"]}
+    )
+    assert changed.status_code == 200
+
+
+def test_every_answer_has_the_headers_of_security_and_no_cookie():
+    for path in ("/", "/api/status", "/nothing", pages.static_path("page.css")):
+        headers = client_of().get(path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"], path
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "Set-Cookie" not in headers
+
+
+def test_static_files_are_kept_forever_and_only_under_their_hash():
+    client = client_of()
+    kept = client.get(pages.static_path("map.js"))
+
+    assert "immutable" in kept.headers["Cache-Control"]
+    assert kept.content_type.startswith("text/javascript")
+    assert client.get("/assets/0123456789ab/map.js").status_code == 404
+    assert client.get(pages.static_path("vendor.json")).status_code == 404
+
+
+def test_what_is_long_is_compressed():
+    client = client_of()
+    plain = client.get(pages.static_path("map.js"))
+    packed = client.get(
+        pages.static_path("map.js"), headers={"Accept-Encoding": "gzip"}
+    )
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.data) < len(plain.data) / 2
+
+
+def test_language_and_theme_are_chosen_by_the_url_or_the_browser():
+    client = client_of()
+    english = {"Accept-Language": "en-GB,en;q=0.9"}
+
+    assert 'lang="en"' in client.get("/", headers=english).text
+    assert 'lang="ko"' in client.get("/?lang=ko", headers=english).text
+    dark = client.get("/?theme=dark").text
+    assert 'data-theme="dark"' in dark
+    # What was chosen goes along.
+    assert 'href="/runs?theme=dark"' in dark
+    assert client.get("/?lang=fr").status_code == 400
+
+
+def test_a_name_is_text_whatever_it_contains():
+    evil = StockName(code="005930", name='<script>alert(1)</script>"')
+    series = StockSeries(
+        stock=evil, timeframe=Timeframe.DAY_1, facts=SeriesFacts(series=Series())
+    )
+
+    page = client_of(stocks=[evil], series=[series]).get("/stocks").text
+
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+# What is judged
+
+
+def judged(**values):
+    services = services_of(**values)
+    return overview(services.reports, services.gaps, DUE, NOW)
+
+
+def counts(late=0, total=30):
+    return {
+        frame: SeriesCount(total=total, late=late if frame == "5m" else 0)
+        for frame in Timeframe
+    }
+
+
+def test_all_is_here_if_nothing_is_late_missing_or_broken():
+    assert judged(counts=counts()).is_complete
+
+
+def test_without_a_target_not_all_is_here():
+    assert not judged(counts={}).is_complete
+
+
+def test_one_late_series_is_enough_to_say_no():
+    group = LateGroup(
+        timeframe=Timeframe.MINUTE_5,
+        never_loaded=False,
+        state="failed",
+        error_code="kiwoom_unavailable",
+        error_message="no answer",
+        run_id="run-1",
+        count=1,
+        examples=(SAMSUNG,),
+        asked_at=None,
+    )
+    found = judged(counts=counts(late=1), late_groups=[group])
+
+    assert (found.is_complete, found.late) == (False, 1)
+    (problem,) = found.problems
+    assert (problem.cause, problem.series) == (Cause.ERROR, 1)
+    assert "broker is down" in problem.remedy
+    assert problem.at == kst("2026-11-20 10:30")
+
+
+def test_a_broken_seal_is_enough_to_say_no():
+    seal = BrokenSeal(
+        stock=SAMSUNG,
+        timeframe=Timeframe.MINUTE_5,
+        session_date=THURSDAY,
+        sealed=104,
+        found=103,
+        found_at=NOW,
+    )
+
+    assert not judged(counts=counts(), broken_seals=[seal]).is_complete
+
+
+def facts(**values):
+    known = {
+        "covered_from": day("2026-11-02"),
+        "settled_through": THURSDAY,
+        "oldest": day("2026-11-02"),
+        "newest": kst("2026-11-20 10:25"),
+    }
+    return SeriesFacts(
+        series=Series(**known | values), asked_at=kst("2026-11-20 10:30:02")
+    )
+
+
+def series_of(**values):
+    return StockSeries(
+        stock=SAMSUNG, timeframe=Timeframe.MINUTE_5, facts=facts(**values)
+    )
+
+
+def test_one_missing_candle_is_enough_to_say_no_and_is_named():
+    full = len(CALENDAR.slots(Timeframe.MINUTE_5, THURSDAY))
+    stored = {
+        each: SessionFacts(len(CALENDAR.slots(Timeframe.MINUTE_5, each)))
+        for each in CALENDAR.session_dates(day("2026-11-02"), THURSDAY)
+    }
+    stored[THURSDAY] = SessionFacts(full - 3, absent=2)
+
+    def series(frames, *_):
+        return [series_of()] if frames == [Timeframe.MINUTE_5] else []
+
+    found = judged(counts=counts(), series=series, sessions={SAMSUNG.code: stored})
+
+    assert (found.is_complete, found.missing) == (False, 1)
+    (problem,) = found.problems
+    assert (problem.at, problem.stocks) == (THURSDAY, (SAMSUNG,))
+    assert "repair" in problem.remedy
+
+
+def test_the_map_has_a_letter_for_each_session():
+    judge = Judge(DUE, Timeframe.MINUTE_5, NOW)
+    days = newest_sessions(judge, 15)
+    full = {each: SessionFacts(judge.expected(each)) for each in days}
+    full[days[-3]] = SessionFacts(judge.expected(days[-3]) - 1, absent=1)
+    reports = Reports(
+        series=[series_of(covered_from=days[2], oldest=days[2])],
+        sessions={SAMSUNG.code: full},
+        marks={SAMSUNG.code: {days[4]: Mark.REVISED}},
+    )
+
+    found = coverage(reports, judge, days)
+
+    (row,) = found.rows
+    assert row.letters == "xx" + "c" * 10 + "tcp"
+    assert (row.marks, row.problems) == ({4: Mark.REVISED}, 0)
+    assert days[-1] == FRIDAY
+
+
+def test_the_map_says_of_each_cell_what_the_judge_says():
+    judge = Judge(DUE, Timeframe.MINUTE_5, NOW + timedelta(minutes=20))
+    days = newest_sessions(judge, 20)
+    stored = {each: SessionFacts(90, 3, 1) for each in days[::2]}
+    known = series_of(settled_through=days[-4], oldest=days[5], history_exhausted=True)
+
+    found = coverage(
+        Reports(series=[known], sessions={SAMSUNG.code: stored}), judge, days
+    )
+
+    assert found.rows[0].letters == "".join(
+        judge.session(known.facts, each, stored.get(each, SessionFacts())).state
+        for each in days
+    )
+
+
+def test_a_day_without_trades_explains_its_minutes_on_the_map():
+    judge = Judge(DUE, Timeframe.MINUTE_5, NOW)
+    days = newest_sessions(judge, 3)
+    reports = Reports(
+        series=[series_of()],
+        sessions={SAMSUNG.code: {}},
+        days_without_trades={SAMSUNG.code: frozenset(days[:1])},
+    )
+
+    assert coverage(reports, judge, days).rows[0].letters == "emp"
+
+
+def test_a_range_of_years_ends_with_the_newest_session():
+    judge = Judge(DUE, Timeframe.WEEK_1, NOW)
+
+    weeks = newest_sessions(judge, 250)
+
+    assert len(weeks) == 250
+    assert weeks[-1] == day("2026-11-16")
+    assert weeks == sorted(set(weeks))
