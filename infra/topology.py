@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,7 @@ class Function:
         database: What it may do in the database; "write" is no more than
             ``infra.database_rights`` gives to its own role.
         database_pool: How many connections an instance may open.
+        lists_secrets: Of which it may see when they got their versions, and no more.
         calls_broker: Whether its requests leave through the registered address.
     """
 
@@ -45,6 +46,7 @@ class Function:
     publishes: list[str]
     reads_secrets: list[str]
     adds_to_secrets: list[str]
+    lists_secrets: list[str] = field(default_factory=list)
     environment: dict[str, str]
 
     def __post_init__(self) -> None:

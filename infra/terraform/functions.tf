@@ -54,9 +54,10 @@ resource "google_cloudfunctions2_function" "this" {
       },
       # When candles are due: never, while the schedules are paused.
       each.value.trigger != "http" ? {} : {
-        SCHEDULES = jsonencode(var.schedules_paused ? [] : [
+        SCHEDULES = jsonencode([
           for schedule in local.pipeline.schedules :
-          { cron = schedule.cron, payload = schedule.payload } if schedule.topic == "triggers"
+          { cron = schedule.cron, payload = schedule.payload }
+          if schedule.topic == "triggers" && !var.schedules_paused
         ])
       },
     )

@@ -44,6 +44,11 @@ locals {
       for secret in function.adds_to_secrets : "${name}/${secret}" => { function = name, secret = secret }
     }
   ]...)
+  secret_viewers = merge([
+    for name, function in local.functions : {
+      for secret in try(function.lists_secrets, []) : "${name}/${secret}" => { function = name, secret = secret }
+    }
+  ]...)
   scheduled_topics = toset([for schedule in local.pipeline.schedules : schedule.topic])
 
   # Names of Cloud Run services have no underscore.

@@ -35,6 +35,15 @@ resource "google_secret_manager_secret_iam_member" "adder" {
   member    = google_service_account.function[each.value.function].member
 }
 
+# Metadata only: this role cannot read what a version holds.
+resource "google_secret_manager_secret_iam_member" "viewer" {
+  for_each = local.secret_viewers
+
+  secret_id = google_secret_manager_secret.this[each.value.secret].secret_id
+  role      = "roles/secretmanager.viewer"
+  member    = google_service_account.function[each.value.function].member
+}
+
 resource "google_project_iam_member" "database" {
   for_each = {
     for pair in setproduct(

@@ -149,7 +149,9 @@ def test_functions_are_what_pipeline_yaml_says(resources):
         assert service["min_instance_count"] == wanted.min_instances
         assert service["max_instance_count"] == wanted.max_instances
         assert service["direct_vpc_egress"] == "VPC_EGRESS_ALL_TRAFFIC"
-        assert service["ingress_settings"] == "ALLOW_INTERNAL_ONLY"
+        is_open = wanted.trigger == "http"
+        ingress = "ALLOW_ALL" if is_open else "ALLOW_INTERNAL_ONLY"
+        assert service["ingress_settings"] == ingress
         (interface,) = service["direct_vpc_network_interface"]
         subnetwork = "broker" if wanted.calls_broker else "internal"
         assert interface["subnetwork"] == subnetwork
@@ -371,9 +373,13 @@ ALLOWED = {
     ("token-refresher", "publisher", "dead-letters"),
     *(("token-refresher", "secretAccessor", secret) for secret in SECRETS),
     ("token-refresher", "secretVersionManager", "kiwoom-token"),
+    ("status-page", "viewer", "kiwoom-token"),
     *(
         (account, role, "this database")
-        for account in ("dispatcher", *COLLECTORS, "reference-sync", "migrator")
+        for account in (
+            *("dispatcher", *COLLECTORS, "reference-sync", "status-page"),
+            "migrator",
+        )
         for role in ("client", "instanceUser")
     ),
     *(
@@ -560,7 +566,7 @@ def test_only_the_migrator_is_an_administrator_of_the_database(resources):
     [
         (
             {"database_max_connections": 40},
-            "may open 30 connections and 15 are reserved",
+            "may open 34 connections and 15 are reserved",
         ),
         ({"region": "europe-west1"}, "The broker is in Seoul"),
     ],

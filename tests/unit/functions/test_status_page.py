@@ -13,13 +13,14 @@ import pytest
 
 from functions.status_page import pages
 from functions.status_page.app import new_app
+from functions.status_page.background import InBackground
 from functions.status_page.coverage import coverage, newest_sessions
 from functions.status_page.services import Services
 from functions.status_page.status import Cause, overview
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, VaultUnavailable
 from shared.freshness import DueTimes, Tick
 from shared.reports import (
     BrokenSeal,
@@ -563,3 +564,55 @@ def test_a_range_of_years_ends_with_the_newest_session():
     assert len(weeks) == 250
     assert weeks[-1] == day("2026-11-16")
     assert weeks == sorted(set(weeks))
+
+
+# The token's age
+
+
+def looked_up(answers, seconds):
+    """What calls at these seconds return, with each look done at once."""
+    clock = iter(seconds)
+    now = [0.0]
+
+    def look():
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    age = InBackground(look, start=lambda run: run(), clock=lambda: now[0])
+    found = []
+    for now[0] in clock:
+        found.append(age())
+    return found
+
+
+def test_the_token_is_looked_up_once_a_minute_and_no_answer_waits():
+    assert looked_up(["first", "second"], [0, 1, 59, 60, 61]) == [
+        "first",
+        "first",
+        "first",
+        "second",
+        "second",
+    ]
+    waiting = []
+    age = InBackground(lambda: "found", start=waiting.append)
+    assert (age(), age()) == (None, None)
+    (look,) = waiting
+    look()
+    assert age() == "found"
+
+
+def test_a_token_that_cannot_be_looked_up_has_no_age():
+    failed = VaultUnavailable("no answer")
+
+    assert looked_up(["first", failed], [0, 60, 61]) == ["first", None, None]
+
+
+def test_the_page_says_how_old_the_token_is():
+    services = services_of(counts=counts())
+    object.__setattr__(services, "token_created_at", lambda: NOW - timedelta(hours=6))
+    client = new_app(services).test_client()
+
+    assert "토큰은 6시간 전 발급" in client.get("/?lang=ko").text
+    assert client.get("/api/status").get_json()["token"]["age_seconds"] == 6 * 3600
