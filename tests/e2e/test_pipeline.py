@@ -6,11 +6,9 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 from google.cloud import pubsub_v1
 
 from infra.local.broker.server import APP_KEY, SECRET_KEY
@@ -362,28 +360,6 @@ def test_a_token_that_is_null_is_a_dead_letter_and_is_not_stored(pipeline):
     assert pipeline.stack.secrets.count("kiwoom-token") == before
     log = (pipeline.stack.logs / "token_refresher.log").read_text(encoding="utf-8")
     assert "au10001: token is missing or null" in log
-
-
-def test_another_program_with_our_app_key_is_told_and_work_still_gets_done(pipeline):
-    """It takes a token every two seconds for twenty seconds."""
-    url = f"{pipeline.stack.base_url}/oauth2/token"
-    keys = {"appkey": APP_KEY, "secretkey": SECRET_KEY}
-    stored = pipeline.stack.secrets.count("kiwoom-token")
-    pipeline.scenario(second_token_kills_first=True)
-    stocks = ["005490", "055550", "015760", "096770", "323410", "033780"]
-    message = {"mode": "rebuild", "timeframe": "1d", "stocks": stocks}
-
-    run_id = pipeline.stack.trigger(json.dumps(message).encode())
-    for _ in range(10):
-        requests.post(url, json=keys, timeout=10)
-        time.sleep(2)
-    pipeline.settled(run_id)
-    pipeline.scenario(second_token_kills_first=False)
-
-    assert {state for _, _, state, _ in pipeline.tasks(run_id)} == {"done"}
-    assert pipeline.stack.secrets.count("kiwoom-token") <= stored + 6
-    log = (pipeline.stack.logs / "token_refresher.log").read_text(encoding="utf-8")
-    assert '"event": "token_contested"' in log
 
 
 def test_a_heartbeat_is_one_line_in_the_log_and_no_run(pipeline):
