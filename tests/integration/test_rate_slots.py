@@ -209,11 +209,12 @@ def test_shortly_before_its_slot_a_request_asks_the_database_nothing(engine):
 
 
 def test_a_request_that_has_missed_its_slot_reserves_another(engine):
-    passing = iter([0.0, 2.0, 0.0, 0.0])
-    clock, waits = slots(engine, monotonic=lambda: next(passing))
+    passing: list[float] = []
+    clock, waits = slots(engine, monotonic=lambda: passing.pop(0) if passing else 0.0)
     for _ in range(3):
         clock.wait("key", "ka10081")
 
+    passing += [0.0, 2.0]
     clock.wait("key", "ka10081")
 
     # Two more slots in the queue: its own, which no one uses, and the one after.
