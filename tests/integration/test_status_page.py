@@ -373,7 +373,7 @@ def test_the_state_of_the_database_is_one_short_query(reading, reference_data, e
 
 
 def test_a_contract_is_kept_by_what_is_answered(client, engine):
-    """Every answer has what the contract requires; schemathesis looks further."""
+    """Every answer has what the contract requires."""
     a_series(engine)
     candles_of(engine, slots("2026-11-19"))
     contract = json.loads(client.get("/openapi.json").data)
