@@ -12,7 +12,6 @@ from flask import Blueprint, Response, request
 from functions.status_page import views
 from functions.status_page.answers import as_json, conditional
 from functions.status_page.candles import answer as candles_answer
-from functions.status_page.coverage import coverage, newest_sessions
 from functions.status_page.explain import (
     series_report,
     session_report,
@@ -23,6 +22,7 @@ from functions.status_page.parameters import Parameters, instant_of, timeframe_o
 from functions.status_page.problems import bad, unknown
 from shared.errors import remedy_of
 from shared.reports import History
+from shared.session_map import coverage, newest_sessions
 from shared.sessions import DAY
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from functions.status_page.coverage import NOTHING, Sessions
+from shared.session_map import NOTHING, Sessions
 from shared.sessions import KST, kst_date
 from shared.verdicts import SessionFacts, State
 

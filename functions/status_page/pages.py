@@ -21,7 +21,6 @@ from functions.status_page.api import (
     SESSIONS,
     one_run,
 )
-from functions.status_page.coverage import coverage, newest_sessions, problem_cells
 from functions.status_page.explain import series_report
 from functions.status_page.parameters import (
     Parameters,
@@ -34,6 +33,7 @@ from functions.status_page.words import LANGUAGES, Words, words
 from shared.candles import Timeframe
 from shared.errors import remedy_of
 from shared.reports import History
+from shared.session_map import coverage, newest_sessions, problem_cells
 from shared.sessions import KST
 from shared.verdicts import State
 

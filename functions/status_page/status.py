@@ -7,11 +7,11 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from functions.status_page.coverage import gaps
 from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
 from shared.freshness import PATIENCE
+from shared.session_map import gaps
 from shared.sessions import kst_date
 from shared.verdicts import Judge, Reason, State, Verdict
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
-    from functions.status_page.coverage import Gaps, Sessions
     from shared.freshness import DueTimes
     from shared.reports import BrokenSeal, LateGroup, RateState, SeriesCount, StockName
+    from shared.session_map import Gaps, Sessions
 
 # So many problems are told, the newest first.
 MOST_PROBLEMS = 10

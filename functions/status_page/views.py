@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
-    from functions.status_page.coverage import Coverage
     from functions.status_page.explain import (
         SeriesReport,
         SessionReport,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         TaskError,
         WrittenBy,
     )
+    from shared.session_map import Coverage
     from shared.verdicts import Verdict
 
 STATES = {state.value: state.name.lower() for state in State}

@@ -14,7 +14,6 @@ import pytest
 from functions.status_page import pages
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
-from functions.status_page.coverage import coverage, newest_sessions
 from functions.status_page.services import Services
 from functions.status_page.status import Cause, overview
 from functions.status_page.words import LANGUAGES, words
@@ -31,6 +30,7 @@ from shared.reports import (
     StockSeries,
 )
 from shared.series import Series
+from shared.session_map import coverage, newest_sessions
 from shared.verdicts import Judge, Reason, SeriesFacts, SessionFacts, State
 from tests.support.builders import CALENDAR, day, kst
 
