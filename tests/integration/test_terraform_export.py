@@ -37,7 +37,7 @@ def of(resources, kind):
 def test_without_an_image_there_is_no_export(built, tmp_path):
     resources = planned(built, tmp_path)
 
-    assert not of(resources, "google_cloud_run_v2_job")
+    assert "export" not in of(resources, "google_cloud_run_v2_job")
     assert not [
         name for name in of(resources, "google_storage_bucket") if name == "export"
     ]
@@ -45,7 +45,7 @@ def test_without_an_image_there_is_no_export(built, tmp_path):
 
 def test_the_job_runs_every_morning_after_the_sessions_are_settled(built, tmp_path):
     resources = planned(built, tmp_path, **EXPORT)
-    (job,) = of(resources, "google_cloud_run_v2_job").values()
+    job = of(resources, "google_cloud_run_v2_job")["export"]
     schedule = of(resources, "google_cloud_scheduler_job")["export"]
 
     (task,) = job["template"][0]["template"]
