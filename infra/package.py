@@ -27,7 +27,7 @@ HASH_CHARACTERS = 12
 # Every version with its hashes, made by make lock.
 LOCKS = ROOT / "locks"
 # What a function's folder may hold beside its modules.
-DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg"}
+DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg", ".txt"}
 
 
 def main() -> int:

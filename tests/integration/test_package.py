@@ -53,6 +53,14 @@ def test_a_zip_has_what_its_function_needs_and_nothing_of_others(name):
     ]
 
 
+def test_a_vendored_library_travels_with_its_license_and_its_notice():
+    content = package.package(SOURCES["status_page"])
+    names = zipfile.ZipFile(io.BytesIO(content)).namelist()
+
+    for file in ("js", "LICENSE.txt", "NOTICE.txt"):
+        assert f"functions/status_page/static/lightweight-charts.{file}" in names
+
+
 # What each function has no business with, though another one has.
 UNUSED = {
     "dispatcher": ["shared/kiwoom", "shared/token_vault.py"],
