@@ -113,13 +113,17 @@ class BrokenSeal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seal:
-    """The seal of a session of minutes, or of a year of days or weeks."""
+    """The seal of a session of minutes, or of a year of days or weeks.
+
+    ``run_id`` is the run that wrote it; None where no run did, or none is proven to.
+    """
 
     session_date: date
     candles: int
     digest: str
     sealed_at: datetime
     first_sealed_at: datetime
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +187,6 @@ class RunDetail:
     groups: Sequence[TaskGroup]
     errors: Sequence[ErrorGroup]
     open_tasks: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenBy:
-    """The last task of a series that ended by an instant."""
-
-    run_id: str
-    finished_at: datetime
-    state: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

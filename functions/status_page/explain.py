@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         StockSeries,
         StoredSlots,
         TaskError,
-        WrittenBy,
     )
     from shared.verdicts import Judge, Verdict
 
@@ -45,11 +44,6 @@ class Details(Sessions, Protocol):
 
     def last_error(self, stock_code: str, timeframe: Timeframe) -> TaskError | None:
         """The newest task of a series; None if it never had one."""
-
-    def written_by(
-        self, stock_code: str, timeframe: Timeframe, day: date
-    ) -> WrittenBy | None:
-        """The last run that wrote candles of a series since a day began."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +91,6 @@ class SessionReport:
     mark: Mark | None
     history: History
     seal: Seal | None
-    written_by: WrittenBy | None
     last_task: TaskError | None
 
 
@@ -148,7 +141,6 @@ def session_report(
         mark=marks.get(code, {}).get(day),
         history=source.history(code, judge.timeframe, day, day),
         seal=source.seal(code, judge.timeframe, day),
-        written_by=source.written_by(code, judge.timeframe, day),
         last_task=source.last_error(code, judge.timeframe),
     )
 

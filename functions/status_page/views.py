@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         Seal,
         StockSeries,
         TaskError,
-        WrittenBy,
     )
     from shared.session_map import Coverage
     from shared.verdicts import Verdict
@@ -221,7 +220,6 @@ def session_report(found: SessionReport, now: datetime) -> dict[str, Any]:
         "marks": marks(found.mark),
         "slots": [slot(each) for each in found.slots],
         "seal": seal(found.seal),
-        "written_by": written_by(found.written_by),
         "last_task": task(found.last_task),
         **history(found.history),
     }
@@ -278,14 +276,8 @@ def seal(found: Seal | None) -> dict[str, Any] | None:
         "digest": found.digest,
         "sealed_at": seoul(found.sealed_at),
         "first_sealed_at": seoul(found.first_sealed_at),
+        "run_id": found.run_id,
     }
-
-
-def written_by(found: WrittenBy | None) -> dict[str, Any] | None:
-    """The run that wrote a session last."""
-    if found is None:
-        return None
-    return {"run_id": found.run_id, "finished_at": seoul(found.finished_at)}
 
 
 def history(found: History) -> dict[str, Any]:

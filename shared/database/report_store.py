@@ -34,7 +34,6 @@ from shared.reports import (
     StoredSlots,
     TaskError,
     TaskGroup,
-    WrittenBy,
 )
 from shared.series import Series
 from shared.sessions import DAY, midnight
@@ -212,11 +211,18 @@ BROKEN_SEALS = text("""
     FROM broken_seals LEFT JOIN stocks USING (stock_code)
     ORDER BY found_at DESC, stock_code, timeframe, session_date LIMIT :limit
 """)
-# Days and weeks are sealed by the year.
+# Days and weeks are sealed by the year. A task ends in the transaction that stores and
+# seals what it brought, so that both rows are of one transaction; a seal that a change
+# of the calendar or a migration wrote has no run.
 SEAL = text("""
     SELECT session_date, candles, encode(digest, 'hex') AS digest, sealed_at,
-           first_sealed_at
-    FROM session_seals
+           first_sealed_at,
+           (SELECT run_id FROM tasks
+            WHERE tasks.stock_code = seal.stock_code
+              AND tasks.timeframe = seal.timeframe
+              AND tasks.xmin = seal.xmin AND finished_at >= sealed_at
+            ORDER BY finished_at LIMIT 1) AS run_id
+    FROM session_seals AS seal
     WHERE stock_code = :stock_code AND timeframe = :timeframe
       AND session_date = CASE WHEN timeframe IN ('1d', '1w')
                               THEN date_trunc('year', cast(:day AS date))::date
@@ -260,14 +266,6 @@ LAST_ERROR = text("""
     FROM tasks JOIN runs USING (run_id)
     WHERE stock_code = :stock_code AND timeframe = :timeframe
     ORDER BY written_at DESC LIMIT 1
-""")
-# A task that ends stores what it brought in the same transaction.
-WRITTEN_BY = text("""
-    SELECT run_id, finished_at, state FROM tasks
-    WHERE stock_code = :stock_code AND timeframe = :timeframe
-      AND finished_at IS NOT NULL AND inserted + updated > 0
-      AND finished_at >= :since
-    ORDER BY finished_at DESC LIMIT 1
 """)
 ACTIONS = text("""
     SELECT after_date, effective_by, ratio, run_id, detected_at FROM corporate_actions
@@ -525,21 +523,6 @@ class ReportStore:
         with transaction(self._engine) as connection:
             row = connection.execute(LAST_ERROR, _key(stock_code, timeframe)).first()
         return TaskError(**row._mapping) if row else None  # noqa: SLF001 - its name
-
-    def written_by(
-        self, stock_code: str, timeframe: Timeframe, day: date
-    ) -> WrittenBy | None:
-        """The last run that wrote candles of a series since a day began."""
-        values = _key(stock_code, timeframe) | {"since": midnight(day) - self._offset}
-        with transaction(self._engine) as connection:
-            row = connection.execute(WRITTEN_BY, values).first()
-        if row is None:
-            return None
-        return WrittenBy(
-            run_id=row.run_id,
-            finished_at=row.finished_at + self._offset,
-            state=row.state,
-        )
 
     def history(
         self, stock_code: str, timeframe: Timeframe, start: date, last: date

@@ -15,6 +15,7 @@ from functions.reference_sync.reference_data import bundled_calendar
 from infra.seals import line, message
 from shared.candles import Timeframe
 from shared.database.engine import new_engine
+from shared.database.report_store import ReportStore
 from shared.database.session_seals import SessionSeals, seal_what_is_there
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import ARCHIVE
@@ -98,6 +99,30 @@ def test_a_session_is_sealed_when_it_settles_and_not_before(harness):
     assert sealed(harness).keys() - before.keys() == {"2026-11-16"}
     assert list(sealed(harness, "1d")) == ["2025-01-01", "2026-01-01"]
     assert seals_are_right(harness)
+
+
+def test_a_seal_names_the_run_that_wrote_it_and_no_run_that_did_not(harness, engine):
+    reports, friday = ReportStore(engine), day("2026-11-13")
+    frame = Timeframe.MINUTE_5
+    stock, run_id = harness.query(
+        "SELECT stock_code, run_id FROM tasks WHERE timeframe = '5m' LIMIT 1"
+    )[0]
+    before = reports.seal(stock, frame, friday).run_id
+    # A later run of the same series writes other seals.
+    harness.at("2026-11-17 07:30")
+    harness.tick("5m")
+    after = reports.seal(stock, frame, friday).run_id
+    monday = reports.seal(stock, frame, day("2026-11-16")).run_id
+    # One that is written behind our backs is of no run.
+    harness.query(
+        "UPDATE session_seals SET candles = candles WHERE session_date = :day"
+        " RETURNING 1",
+        day=friday,
+    )
+
+    assert before == after == run_id
+    assert monday not in {None, run_id}
+    assert reports.seal(stock, frame, friday).run_id is None
 
 
 def test_a_reading_that_changes_nothing_writes_no_seal(harness):
