@@ -132,7 +132,7 @@ class Routes:
             assert day is not None
             if not (judge.calendar.has_session(day) and judge.expected(day)):
                 days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
-                raise unknown("session", str(day), days, "give a day with a session")
+                raise unknown("session", str(day), days)
             report = session_report(services.reports, judge, known, day)
             return views.session_report(report, judge.now)
 
@@ -221,7 +221,7 @@ def chosen_days(
         RequestError: If the range is empty or too long.
     """
     if start and end and start >= end:
-        raise bad("end", f"{end} is not after {start}", "give a later day")
+        raise bad("end", "end_not_after", start=start, end=end)
     calendar, newest = judge.calendar, judge.calendar.latest_opened(judge.now)
     if newest is None or (start is None and end is None):
         return newest_sessions(judge, count)
@@ -233,8 +233,7 @@ def chosen_days(
         return judge.sessions(first, last)[-count:]
     days = judge.sessions(max(start, calendar.first), last)
     if len(days) > MOST_SESSIONS:
-        detail = f"the range has {len(days):,} sessions"
-        raise bad("start", detail, f"give at most {MOST_SESSIONS} sessions")
+        raise bad("start", "too_long", count=len(days), most=MOST_SESSIONS)
     return days
 
 
@@ -243,5 +242,5 @@ def one_run(services: Services, run_id: str) -> RunDetail:
     found = services.reports.run(run_id) if len(run_id) <= LONGEST_RUN_ID else None
     if found is None:
         newest = [run.run_id for run in services.reports.runs(RUNS)]
-        raise unknown("run", run_id, newest, "see /api/runs")
+        raise unknown("run", run_id, newest)
     return found

@@ -11,6 +11,7 @@ from flask import Flask, Response, request
 from functions.status_page import api, pages
 from functions.status_page.answers import as_json, finish
 from functions.status_page.problems import PROBLEM_TYPE, problem_of
+from functions.status_page.words import ENGLISH, words
 from shared.events import Event
 from shared.logging import log_event
 
@@ -33,15 +34,15 @@ def new_app(services: Services) -> Flask:
 
 
 def _failed(error: Exception) -> Response:
-    problem = problem_of(error)
-    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        logging.getLogger(__name__).error("a bug", exc_info=error)
-        log_event(Event.UNFORESEEN, severity=logging.ERROR, reason=type(error).__name__)
     if request.path.startswith(FOR_PROGRAMS):
+        problem = problem_of(error, words(ENGLISH))
         body, _ = as_json(problem.as_dict())
         response = Response(body, problem.status, content_type=PROBLEM_TYPE)
     else:
-        response = pages.problem_page(problem)
+        response, problem = pages.problem_page(error)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logging.getLogger(__name__).error("a bug", exc_info=error)
+        log_event(Event.UNFORESEEN, severity=logging.ERROR, reason=type(error).__name__)
     response.headers.update(problem.headers)
     if problem.status == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = "GET, HEAD"

@@ -14,6 +14,7 @@ from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.problems import PROBLEM_TYPE, problem_of
 from functions.status_page.services import Services
+from functions.status_page.words import ENGLISH, words
 from shared.clock import new_clock
 from shared.database.engine import new_engine
 from shared.database.report_store import ReportStore
@@ -89,6 +90,6 @@ def show_status(request: Request) -> Response:
     except ConfigError as error:
         facts = {"error_code": error.error_code, "reason": str(error)}
         log_event(Event.MISCONFIGURED, severity=logging.ERROR, **facts)
-        body, _ = as_json(problem_of(error).as_dict())
+        body, _ = as_json(problem_of(error, words(ENGLISH)).as_dict())
         return Response(body, 503, content_type=PROBLEM_TYPE)
     return Response.from_app(app, request.environ)

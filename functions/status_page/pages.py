@@ -28,7 +28,7 @@ from functions.status_page.parameters import (
     stock_of,
     timeframe_of,
 )
-from functions.status_page.problems import RequestError
+from functions.status_page.problems import RequestError, problem_of
 from functions.status_page.words import LANGUAGES, Words, words
 from shared.candles import Timeframe
 from shared.errors import remedy_of
@@ -243,14 +243,20 @@ class _Look:
     """How a page looks: its language and theme, from the URL or from the browser."""
 
     def __init__(self, parameters: Parameters | None) -> None:
-        """Take both from the last parameters; without any, from the browser alone."""
-        self.chosen: dict[str, str] = {}
+        """Take both from the last parameters; None takes what can be, and refuses none.
+
+        A page that says what is wrong with a request looks as that request wanted.
+        """
+        choices = {"lang": LANGUAGES, "theme": THEMES}
         if parameters is not None:
-            lang = parameters.choice("lang", LANGUAGES)
-            theme = parameters.choice("theme", THEMES)
+            for name, known in choices.items():
+                parameters.choice(name, known)
             parameters.refuse_the_rest()
-            given = {"lang": lang, "theme": theme}
-            self.chosen = {name: value for name, value in given.items() if value}
+        self.chosen = {
+            name: value
+            for name, known in choices.items()
+            if (value := request.args.get(name)) in known and value
+        }
         accepted = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
         self.words: Words = words(self.chosen.get("lang") or accepted or LANGUAGES[0])
         self.theme = self.chosen.get("theme")
@@ -267,10 +273,12 @@ class _Look:
         return f"{request.path}?{urlencode(query)}"
 
 
-def problem_page(problem: Problem) -> Response:
+def problem_page(error: Exception) -> tuple[Response, Problem]:
     """A page that says what went wrong, and never what was known before."""
-    body = render("problem.html", _Look(None), {"problem": problem, "now": None})
-    return Response(body, problem.status, content_type=HTML)
+    look = _Look(None)
+    problem = problem_of(error, look.words)
+    body = render("problem.html", look, {"problem": problem, "now": None})
+    return Response(body, problem.status, content_type=HTML), problem
 
 
 def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
@@ -302,7 +310,7 @@ def static_file(digest: str, name: str) -> Response:
     Parameters().refuse_the_rest()
     content = _static().get(name)
     if content is None or digest != assets_digest():
-        raise RequestError(404, "static", "there is no such file", "reload the page")
+        raise RequestError(404, "static", "no_file", {})
     response = Response(content, content_type=TYPES[Path(name).suffix])
     response.headers["Cache-Control"] = FOREVER
     return response

@@ -10,8 +10,6 @@ from flask import request
 
 from functions.status_page.problems import (
     LONGEST_VALUE,
-    NEAREST,
-    RequestError,
     bad,
     shown,
     unknown,
@@ -39,8 +37,8 @@ class Parameters:
     def refuse_the_rest(self) -> None:
         """Refuse a parameter that was not taken."""
         for name in self._values:
-            known = ", ".join(self._known) or "none"
-            raise bad(name[:LONGEST_VALUE], "unknown parameter", f"known are: {known}")
+            known = ", ".join(self._known) or "-"
+            raise bad(name[:LONGEST_VALUE], "unknown_parameter", known=known)
 
     def text(self, name: str) -> str | None:
         """A string, None if it is not there."""
@@ -49,9 +47,9 @@ class Parameters:
         if values is None:
             return None
         if len(values) > 1:
-            raise bad(name, "is given more than once", "give it once")
+            raise bad(name, "repeated")
         if values[0] != sendable(values[0]):
-            raise bad(name, "has characters that cannot be stored", "leave them out")
+            raise bad(name, "not_storable")
         return values[0]
 
     def day(self, name: str) -> date | None:
@@ -64,7 +62,7 @@ class Parameters:
                 return date.fromisoformat(value)
         except ValueError:
             pass
-        raise bad(name, f"{shown(value)} is not a date", "write it as 2026-01-31")
+        raise bad(name, "not_a_date", value=shown(value))
 
     def count(self, name: str, default: int, most: int) -> int:
         """A whole number from 1 to ``most``."""
@@ -72,8 +70,7 @@ class Parameters:
         if value is None:
             return default
         if not re.fullmatch(r"[1-9][0-9]{0,5}", value) or int(value) > most:
-            detail = f"{shown(value)} is not a whole number from 1 to {most:,}"
-            raise bad(name, detail, f"give at most {most:,}")
+            raise bad(name, "not_a_number", value=shown(value), most=f"{most:,}")
         return int(value)
 
     def flag(self, name: str) -> bool:
@@ -84,8 +81,8 @@ class Parameters:
         """One of the ``choices``, None if it is not there."""
         value = self.text(name)
         if value is not None and value not in choices:
-            remedy = f"give {' or '.join(choices)}"
-            raise bad(name, f"{shown(value)} is none of them", remedy)
+            choices_told = ", ".join(choices)
+            raise bad(name, "not_a_choice", value=shown(value), choices=choices_told)
         return value
 
     def codes(self, name: str, known: Collection[str], most: int) -> list[str] | None:
@@ -95,11 +92,10 @@ class Parameters:
             return None
         codes = list(dict.fromkeys(value.split(",")))
         if len(codes) > most:
-            raise bad(name, f"{len(codes)} codes", f"give at most {most:,}")
+            raise bad(name, "too_many", count=len(codes), most=f"{most:,}")
         for code in codes:
             if not STOCK_CODE.fullmatch(code):
-                detail = f"{shown(code)} is not a stock code"
-                raise bad(name, detail, "write six digits or capital letters")
+                raise bad(name, "not_a_code", value=shown(code))
             if code not in known:
                 raise unknown("stock", code, known)
         return codes
@@ -113,8 +109,7 @@ def timeframe_of(value: str) -> Timeframe:
         return Timeframe(value)
     except ValueError:
         choices = [timeframe.value for timeframe in Timeframe]
-        remedy = f"give one of {', '.join(choices)}"
-        raise unknown("timeframe", value, [*choices, *ALIASES], remedy) from None
+        raise unknown("timeframe", value, [*choices, *ALIASES]) from None
 
 
 def stock_of(code: str, stocks: Sequence[StockName]) -> StockName:
@@ -124,12 +119,7 @@ def stock_of(code: str, stocks: Sequence[StockName]) -> StockName:
             return stock
     by_name = {stock.name: stock.code for stock in stocks}
     like = [by_name[name] for name in by_name if code and code in name]
-    known = like or [stock.code for stock in stocks]
-    if like:
-        remedy = f"did you mean {' or '.join(like[:NEAREST])}?"
-        detail = f"there is no stock {shown(code)}"
-        raise RequestError(404, "stock", detail, remedy)
-    raise unknown("stock", code, known, "load the stocks first")
+    raise unknown("stock", code, [stock.code for stock in stocks], nearest=like)
 
 
 def instant_of(value: str, name: str = "instant") -> datetime:
@@ -137,7 +127,5 @@ def instant_of(value: str, name: str = "instant") -> datetime:
     try:
         at = datetime.fromisoformat(value.replace(" ", "+"))
     except ValueError:
-        detail = f"{shown(value)} is not an instant"
-        remedy = "write it as 2026-01-31T09:00 (Seoul) or 2026-01-31T00:00Z"
-        raise bad(name, detail, remedy) from None
+        raise bad(name, "not_an_instant", value=shown(value)) from None
     return at if at.tzinfo else at.replace(tzinfo=KST)

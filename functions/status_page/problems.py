@@ -14,11 +14,14 @@ from shared.errors import (
     CalendarUnknown,
     ConfigError,
     PipelineError,
+    Unforeseen,
 )
 from shared.plain_text import sendable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+
+    from functions.status_page.words import Words
 
 RETRY_SECONDS = 5
 LONGEST_VALUE = 80
@@ -26,30 +29,49 @@ NEAREST = 3
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: its status, its field, and the remedy."""
+    """A request that cannot be answered: its status, its field, and the fault.
 
-    def __init__(self, status: int, field: str, detail: str, remedy: str) -> None:
-        super().__init__(detail)
+    ``fault`` and ``remedy`` are keys of the page's words, ``values`` what stands in
+    them: the API tells them in English, a page in its own language.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        field: str,
+        fault: str,
+        values: Mapping[str, object],
+        remedy: str = "",
+    ) -> None:
+        super().__init__(fault)
         self.status = status
         self.field = field
-        self.detail = detail
-        self.remedy = remedy
+        self.fault = fault
+        self.remedy = remedy or fault
+        self.values = values
 
 
-def bad(field: str, detail: str, remedy: str) -> RequestError:
+def bad(field: str, fault: str, **values: object) -> RequestError:
     """A parameter that cannot be accepted (400)."""
-    return RequestError(400, field, detail, remedy)
+    return RequestError(400, field, fault, values)
 
 
 def unknown(
-    field: str, value: str, known: Collection[str], remedy: str = ""
+    field: str, value: str, known: Collection[str], *, nearest: Sequence[str] = ()
 ) -> RequestError:
     """Something that does not exist (404); the remedy names what is nearest."""
-    nearest = get_close_matches(value, list(known), NEAREST, cutoff=0.3)
-    if nearest:
-        remedy = f"did you mean {' or '.join(nearest)}?"
-    detail = f"there is no {field} {shown(value)}"
-    return RequestError(404, field, detail, remedy or f"give another {field}")
+    found = nearest or get_close_matches(value, list(known), NEAREST, cutoff=0.3)
+    return RequestError(
+        404,
+        field,
+        f"unknown_{field}",
+        {
+            "value": shown(value),
+            "nearest": ", ".join(found[:NEAREST]),
+            "known": ", ".join(list(known)[:NEAREST]),
+        },
+        remedy="nearest" if found else "",
+    )
 
 
 def shown(value: str) -> str:
@@ -101,53 +123,54 @@ TITLES = {
     503: "The page cannot say",
 }
 CODES = {404: "not_found", 405: "method_not_allowed"}
+HTTP_FAULTS = {404: "no_page", 405: "read_only"}
 
 
-def problem_of(error: Exception) -> Problem:
-    """What an error means to who asked."""
+def problem_of(error: Exception, told: Words) -> Problem:
+    """What an error means to who asked, in the words of a language."""
     if isinstance(error, RequestError):
         return Problem(
             status=error.status,
             title=TITLES[error.status],
-            detail=error.detail,
+            detail=told(f"fault.{error.fault}", **error.values),
             code=CODES.get(error.status, "bad_request"),
-            remedy=error.remedy,
+            remedy=told(f"remedy.{error.remedy}", **error.values),
             field=error.field,
         )
     if isinstance(error, CalendarUnknown):
         return Problem(
             status=404,
             title=TITLES[404],
-            detail=f"{error.day} is outside the trading calendar",
+            detail=told("fault.beyond_calendar", day=error.day),
             code=error.error_code,
-            remedy=error.remedy,
+            remedy=told.remedy(error.error_code, error.remedy),
             field="instant",
         )
     if isinstance(error, PipelineError):
         detail = str(error)
         if not isinstance(error, (CalendarMissing, ConfigError)):
-            detail = "the database cannot be asked, so nothing is known of the data"
+            detail = told("fault.no_database")
         return Problem(
             status=503,
             title=TITLES[503],
             detail=detail,
             code=error.error_code,
-            remedy=error.remedy,
+            remedy=told.remedy(error.error_code, error.remedy),
         )
     if isinstance(error, HTTPException) and error.code:
         status = error.code
-        remedies = {404: "see / or /openapi.json", 405: "use GET or HEAD"}
+        fault = HTTP_FAULTS.get(status, "http")
         return Problem(
             status=status,
             title=TITLES.get(status, error.name),
-            detail=error.name,
+            detail=told(f"fault.{fault}", name=error.name),
             code=CODES.get(status, "http"),
-            remedy=remedies.get(status, "correct the request"),
+            remedy=told(f"remedy.{fault}"),
         )
     return Problem(
         status=500,
         title=TITLES[500],
         detail=type(error).__name__,
-        code="unforeseen",
-        remedy="the log has the traceback",
+        code=Unforeseen.error_code,
+        remedy=told.remedy(Unforeseen.error_code, Unforeseen.remedy),
     )

@@ -103,7 +103,6 @@ class Services:
         newest = judge.calendar.latest_opened(judge.now) or judge.calendar.first
         found = self.reports.series([judge.timeframe], newest, [stock.code])
         if not found:
-            detail = f"{stock.code} {stock.name} is no target, and was never loaded"
-            remedy = "make it a target, or publish a backfill for it"
-            raise RequestError(404, "stock", detail, remedy)
+            told = {"stock": f"{stock.code} {stock.name}"}
+            raise RequestError(404, "stock", "never_loaded", told)
         return found[0]

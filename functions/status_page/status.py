@@ -120,6 +120,13 @@ class Problem:
         return Cause.WAITING if unfinished else Cause.NO_TASK
 
     @property
+    def remedy_code(self) -> str:
+        """What the remedy is known by."""
+        if self.cause is Cause.ERROR and self.error_code:
+            return self.error_code
+        return Cause.WAITING if self.cause is Cause.WAITING else self.verdict.reason
+
+    @property
     def remedy(self) -> str:
         """What an operator does about it."""
         if self.cause is Cause.ERROR and self.error_code:
