@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from flask import Response, request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 SECURITY = {
     "Content-Security-Policy": (
@@ -30,6 +31,8 @@ FOREVER = "public, max-age=31536000, immutable"
 # A shorter answer is not worth compressing.
 WORTH_COMPRESSING = 1024
 COMPRESSION = 5
+# As zlib knows it, with its largest window.
+GZIP_FORMAT = 16 + zlib.MAX_WBITS
 # Answers that are kept for as long as nothing is committed.
 MOST_KEPT = 24
 
@@ -79,10 +82,7 @@ def conditional(
     ``state`` changes with everything that the answer depends on, beside the URL and
     the language.
     """
-    told = "\n".join(
-        (state, request.full_path, request.headers.get("Accept-Language", ""))
-    )
-    etag = sha256(told.encode("utf-8", "replace")).hexdigest()[:20]
+    etag = _etag(state)
     if request.if_none_match.contains_weak(etag):
         return _with_etag(Response(status=304), etag)
     kept = cache.get(etag)
@@ -95,6 +95,20 @@ def conditional(
     if request.method == "HEAD":
         response.headers["Content-Length"] = str(len(kept.body))
     return _with_etag(response, etag)
+
+
+def conditional_stream(state: str, build: Callable[[], Response]) -> Response:
+    """Answer 304 where the client has it already; else what is built, which streams."""
+    etag = _etag(state)
+    if request.if_none_match.contains_weak(etag):
+        return _with_etag(Response(status=304), etag)
+    return _with_etag(build(), etag)
+
+
+def _etag(state: str) -> str:
+    language = request.headers.get("Accept-Language", "")
+    told = f"{state}\n{request.full_path}\n{language}"
+    return sha256(told.encode("utf-8", "replace")).hexdigest()[:20]
 
 
 def _built(
@@ -123,14 +137,24 @@ def finish(response: Response) -> Response:
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
-    body = None if response.is_streamed else response.get_data()
-    if (
-        body
-        and len(body) >= WORTH_COMPRESSING
-        and "Content-Encoding" not in response.headers
-        and "gzip" in request.headers.get("Accept-Encoding", "")
-    ):
-        response.set_data(gzip.compress(body, COMPRESSION, mtime=0))
-        response.headers["Content-Encoding"] = "gzip"
-        response.headers.setdefault("Vary", "Accept-Encoding")
+    accepts = "gzip" in request.headers.get("Accept-Encoding", "")
+    if not accepts or "Content-Encoding" in response.headers:
+        return response
+    if response.is_streamed:
+        response.response = _compressed(response.iter_encoded())
+    elif len(response.get_data()) >= WORTH_COMPRESSING:
+        packed = gzip.compress(response.get_data(), COMPRESSION, mtime=0)
+        response.set_data(packed)
+    else:
+        return response
+    response.headers["Content-Encoding"] = "gzip"
+    response.headers.setdefault("Vary", "Accept-Encoding")
     return response
+
+
+def _compressed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream in the format of gzip, as it comes."""
+    packer = zlib.compressobj(COMPRESSION, zlib.DEFLATED, GZIP_FORMAT)
+    for part in parts:
+        yield packer.compress(part)
+    yield packer.flush()

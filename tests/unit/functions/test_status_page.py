@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from datetime import timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.status_page import candles as csv_candles
 from functions.status_page import pages
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
@@ -19,10 +21,11 @@ from functions.status_page.status import Cause, overview
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
-from shared.errors import DatabaseUnavailable, VaultUnavailable
+from shared.errors import DatabaseUnavailable, PipelineError, VaultUnavailable
 from shared.freshness import DueTimes, Tick
 from shared.reports import (
     BrokenSeal,
+    CandlePage,
     LateGroup,
     Mark,
     SeriesCount,
@@ -31,8 +34,8 @@ from shared.reports import (
 )
 from shared.series import Series
 from shared.session_map import coverage, newest_sessions
-from shared.verdicts import Judge, Reason, SeriesFacts, SessionFacts, State
-from tests.support.builders import CALENDAR, day, kst
+from shared.verdicts import REMEDIES, Judge, Reason, SeriesFacts, SessionFacts, State
+from tests.support.builders import CALENDAR, a_candle, day, kst
 
 FOLDER = Path(pages.__file__).parent
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
@@ -103,6 +106,36 @@ def test_every_state_and_reason_has_its_words(language):
     assert {f"reason.{reason.value}" for reason in Reason} <= told.keys()
     assert {f"cause.{c.value}" for c in Cause if c is not Cause.GAP} <= told.keys()
     assert {f"timeframe.{frame.value}" for frame in Timeframe} <= told.keys()
+
+
+def codes(error=PipelineError):
+    yield error.error_code
+    for child in error.__subclasses__():
+        if child.__module__ == PipelineError.__module__:
+            yield from codes(child)
+
+
+def test_every_remedy_is_told_in_korean_too():
+    waiting = {Cause.WAITING.value}
+    reasons = {reason.value for reason in REMEDIES}
+
+    assert words("ko").remedies.keys() == {*codes()} | reasons | waiting
+    assert words("en").remedies == {}
+    assert words("ko").remedy("kiwoom_1511", "") == words("ko").remedy(
+        "kiwoom_rejected", ""
+    )
+
+
+@pytest.mark.parametrize("path", ["/stocks/005931", "/coverage/7m", "/?x=1", "/none"])
+def test_a_page_tells_a_fault_in_its_own_language(path):
+    korean, english = (
+        client_of().get(f"{path}{'&' if '?' in path else '?'}lang={language}").text
+        for language in LANGUAGES
+    )
+
+    remedy = re.compile(r'class="remedy"><b>.*?</b> (.*?)</p>')
+    assert re.search("[가-힣]", remedy.findall(korean)[0])
+    assert not re.search("[가-힣]", remedy.findall(english)[0])
 
 
 # Files
@@ -313,7 +346,7 @@ def test_only_reading_is_allowed():
         ("/api/slots/005930/5m/noon", 400, "instant", "2026-01-31T09:00"),
         ("/api/sessions/005930/5m/2026-13-01", 400, "session", "2026-01-31"),
         ("/api/runs?limit=0", 400, "limit", "at most 200"),
-        ("/api/candles/005930/1d?settled=yes", 400, "settled", "true or false"),
+        ("/api/candles/005930/1d?settled=yes", 400, "settled", "true, false"),
         ("/api/candles/005930/1d?limit=5001", 400, "limit", "5,000"),
         ("/api/status?x=%00", 400, "x", "known"),
     ],
@@ -413,6 +446,101 @@ def test_a_name_is_text_whatever_it_contains():
 
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+# Candles
+
+
+def paged(count, *, broken_after=None):
+    """A series of days, read page by page; and what was asked for."""
+    opens = [kst("2024-01-02") + timedelta(days=n) for n in range(count)]
+    asked = []
+
+    def candles(code, frame, first, beyond, *, session, settled, limit):
+        asked.append(limit)
+        if len(asked) == broken_after:
+            raise DatabaseUnavailable("no answer")
+        found = [at for at in opens if first <= at < beyond]
+        return CandlePage(
+            candles=[
+                a_candle(stock_code=code, timeframe=frame, opened_at=at)
+                for at in found[:limit]
+            ],
+            settled_through=None,
+            more=len(found) > limit,
+        )
+
+    return candles, asked
+
+
+CSV = {"Accept": "text/csv"}
+
+
+def test_csv_has_all_candles_and_holds_one_page_at_a_time(monkeypatch):
+    monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
+    candles, asked = paged(35)
+    answer = client_of(candles=candles).get(
+        "/api/candles/005930/1d", headers=CSV, buffered=False
+    )
+    lines = iter(answer.response)
+
+    assert (next(lines), len(asked)) == (b",".join(HEADER) + b"\n", 1)
+    assert next(lines).count(b"\n") == 10
+    assert len(asked) == 1
+    rest = b"".join(lines).splitlines()
+    assert len({line.partition(b",")[0] for line in rest}) == 25
+    assert asked == [10, 10, 10, 10]
+
+
+HEADER = [name.encode() for name in csv_candles.COLUMNS]
+
+
+def test_a_limit_of_csv_is_told_by_a_link_to_what_follows():
+    candles, _ = paged(5)
+    client = client_of(candles=candles)
+    found, url = [], "/api/candles/005930/1d?limit=2"
+    while url:
+        answer = client.get(url, headers=CSV)
+        found += answer.text.splitlines()[1:]
+        url = (answer.headers.get("Link") or "").partition(">")[0][1:]
+
+    assert len({*found}) == len(found) == 5
+
+
+def test_a_stream_is_compressed_as_it_comes(monkeypatch):
+    monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
+    candles, _ = paged(35)
+    client = client_of(candles=candles)
+    packed = client.get(
+        "/api/candles/005930/1d", headers=CSV | {"Accept-Encoding": "gzip"}
+    )
+    candles, _ = paged(35)
+
+    assert packed.headers["Content-Encoding"] == "gzip"
+    plain = client_of(candles=candles).get("/api/candles/005930/1d", headers=CSV)
+    assert gzip.decompress(packed.data) == plain.data
+
+
+def test_a_stream_that_breaks_is_not_taken_for_the_whole(monkeypatch):
+    monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
+    candles, _ = paged(35, broken_after=2)
+
+    answer = client_of(candles=candles).get("/api/candles/005930/1d", headers=CSV)
+    with pytest.raises(DatabaseUnavailable):
+        _ = answer.data
+    candles, _ = paged(35, broken_after=1)
+    first = client_of(candles=candles).get("/api/candles/005930/1d", headers=CSV)
+    assert first.status_code == 503
+
+
+def test_csv_that_did_not_change_is_not_sent_again():
+    candles, asked = paged(5)
+    client = client_of(candles=candles)
+    first = client.get("/api/candles/005930/1d", headers=CSV)
+    headers = CSV | {"If-None-Match": first.headers["ETag"]}
+
+    assert client.get("/api/candles/005930/1d", headers=headers).status_code == 304
+    assert len(asked) == 1
 
 
 # What is judged
