@@ -15,7 +15,7 @@ from shared.series import Period
 from shared.sessions import DAY, kst_date, midnight, week_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Collection, Container, Iterable, Sequence
     from datetime import date, datetime
 
     from shared.pages import Page
@@ -72,15 +72,22 @@ def absent_slots(
     }
 
 
-def complete_periods(timeframe: Timeframe, pages: Sequence[Page]) -> list[Period]:
+def complete_periods(
+    timeframe: Timeframe,
+    pages: Sequence[Page],
+    unproven: Collection[datetime] = (),
+) -> list[Period]:
     """What the pages of a chain, newest first, tell all about.
 
     Beyond its newest candle an answer proves nothing: it may be an old one. Nor does
-    a page that hides a candle.
+    a page that hides a candle, nor do two pages with an ``unproven`` slot in between.
     """
     periods: list[Period] = []
     beyond = candle_end(timeframe, pages[0].newest)
     for page in pages:
+        end = candle_end(timeframe, page.newest)
+        if any(end <= slot < beyond for slot in unproven):
+            beyond = end
         if page.hides_a_candle:
             pass
         elif periods and periods[-1].first == beyond:

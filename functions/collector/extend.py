@@ -7,6 +7,7 @@ from math import isclose
 from typing import TYPE_CHECKING
 
 from functions.collector.overlap import SESSIONS, Verdict
+from functions.collector.page_breaks import read_across
 from functions.collector.plan import asked_from, last_day, plan
 from functions.collector.price_proof import basis_from_days
 from shared.coverage import MINUTES_KEPT, candle_end, whole_of
@@ -55,7 +56,8 @@ def extend(work: Workspace) -> CollectedSeries:
         if _must_rebuild(work) or not _is_proven(work, reader):
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
-    collected = work.collected(readers, todo.wanted_from, todo.asked_from)
+    crossing = read_across(work, readers)
+    collected = work.collected(readers, crossing, todo.wanted_from, todo.asked_from)
     if request.force and collected.complete:
         return replace(collected, forgotten=whole_of(collected.complete))
     return collected
@@ -151,7 +153,8 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     _refuse_early_end(work, reader)
     basis = work.price_basis(reader)
     work.attempt.series = _judged(work, basis)
-    collected = work.collected([reader], todo.wanted_from, todo.asked_from)
+    crossing = read_across(work, [reader])
+    collected = work.collected([reader], crossing, todo.wanted_from, todo.asked_from)
     if basis.verdict is Verdict.MOVED:
         move = PriceMove(
             ratio=basis.ratio,
@@ -159,7 +162,9 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
             effective_by=basis.same_from or work.today,
             evidence=basis.evidence,
         )
-        return replace(collected, move=move, outliers=basis.outliers)
+        # On the old basis nothing stays, not even what no page tells about.
+        complete = work.complete([reader], midnight(todo.wanted_from))
+        return replace(collected, move=move, outliers=basis.outliers, complete=complete)
     if basis.compared and basis.verdict is Verdict.UNPROVEN:
         # Newer candles moved and older ones did not: the broker is still at it. What
         # it serves is stored, and nothing of it is settled before it agrees.

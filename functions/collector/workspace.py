@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 from functions.collector.overlap import PriceBasis, compare
@@ -22,9 +21,10 @@ from shared.series import CollectedSeries, Period
 from shared.sessions import DAY, kst_date, midnight, week_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+    from collections.abc import Collection, Sequence
+    from datetime import date, datetime
 
+    from functions.collector.page_breaks import Crossing
     from functions.collector.page_reader import CandleSource
     from shared.candles import Candle
     from shared.series import Attempt, Series, Stored
@@ -129,13 +129,20 @@ class Workspace:
         return compare(self.store.candles(self.attempt, period), reader.candles)
 
     def collected(
-        self, readers: Sequence[PageReader], wanted_from: date, asked_from: date
+        self,
+        readers: Sequence[PageReader],
+        crossing: Crossing,
+        wanted_from: date,
+        asked_from: date,
     ) -> CollectedSeries:
-        """What the readers have found, newest reader first."""
+        """What the readers have found, newest reader first, and between their pages."""
         begin = midnight(wanted_from)
         candles: dict[datetime, Candle] = {}
-        for reader in reversed(readers):
-            candles |= {at: c for at, c in reader.candles.items() if at >= begin}
+        for found in (
+            *(reader.candles for reader in reversed(readers)),
+            crossing.candles,
+        ):
+            candles |= {at: c for at, c in found.items() if at >= begin}
         series = self._covered(readers, wanted_from)
         series = replace(
             series,
@@ -147,21 +154,19 @@ class Workspace:
             ended=False,
         )
         unreadable = frozenset().union(*(reader.unreadable for reader in readers))
-        periods = [
-            replace(period, first=max(period.first, begin))
-            for reader in readers
-            for period in complete_periods(self.timeframe, reader.chain.pages)
-            if period.beyond > begin
-        ]
+        periods = self.complete(readers, begin, crossing.unproven)
         return CollectedSeries(
             series=series,
             calendar=self.calendar.version,
             read_at=self.now,
             candles=tuple(candle for _, candle in sorted(candles.items())),
-            rejected=tuple(row for reader in readers for row in reader.rejected),
-            complete=tuple(periods),
+            rejected=(
+                *(row for reader in readers for row in reader.rejected),
+                *crossing.rejected,
+            ),
+            complete=periods,
             unreadable=unreadable,
-            absent=self._absent(readers, series, begin, unreadable),
+            absent=self._absent(readers, crossing, series, begin, unreadable),
             expected=self.expected(
                 series,
                 asked_from,
@@ -170,6 +175,20 @@ class Workspace:
                 newest=readers[0].newest,
             )
             + self._due_and_not_served(readers[0]),
+        )
+
+    def complete(
+        self,
+        readers: Sequence[PageReader],
+        begin: datetime,
+        unproven: Collection[datetime] = (),
+    ) -> tuple[Period, ...]:
+        """What the readers tell all about, from ``begin`` on."""
+        return tuple(
+            replace(period, first=max(period.first, begin))
+            for reader in readers
+            for period in complete_periods(self.timeframe, reader.chain.pages, unproven)
+            if period.beyond > begin
         )
 
     def expected(
@@ -278,6 +297,7 @@ class Workspace:
     def _absent(
         self,
         readers: Sequence[PageReader],
+        crossing: Crossing,
         series: Series,
         begin: datetime,
         unreadable: frozenset[datetime],
@@ -293,7 +313,7 @@ class Workspace:
             series.settled_through,
         )
         slots = sorted(slot for slot in settled if slot >= begin)
-        found = set[datetime]()
+        found = crossing.absent.intersection(slots)
         for reader in readers:
             for page in reader.chain.pages:
                 found |= absent_slots(page, slots, unreadable)

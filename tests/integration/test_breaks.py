@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from functions.reference_sync.reference_data import bundled_calendar
+from shared.candles import Timeframe
 from shared.database.session_store import SessionStore
 from shared.errors import KiwoomUnavailable
 from shared.sessions import SessionOverride
@@ -286,3 +287,54 @@ def test_minutes_of_the_week_in_which_a_halt_began_are_rescaled_too(engine):
 
     stored = harness.stored("60m")
     assert {stored[at][3] / values[3] for at, values in before.items()} == {10.0}
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "page"),
+    [("5m", 2), ("5m", 3), ("60m", 2), ("1d", 2), ("1w", 2)],
+)
+@pytest.mark.parametrize("rows", [1, 10])
+def test_rows_that_are_lost_between_two_pages_are_read_all_the_same(
+    harness, timeframe, page, rows
+):
+    start = {"5m": "2026-10-19", "60m": "2026-05-04", "1w": "2012-01-02"}
+    harness.fails("cut", page=page, row=0, rows=rows, times=1)
+
+    tick_at(
+        harness, "2026-11-17 07:30", timeframe, start=start.get(timeframe, "2022-01-03")
+    )
+
+    assert harness.broker.faults[0].shown == 1
+    assert right(harness)
+
+
+def test_between_the_pages_of_a_thin_stock_nothing_is_believed_without_proof(engine):
+    thin = PipelineHarness(engine, "2026-11-17 07:30", thin={STOCK: 0.3})
+
+    thin.tick("5m", start="2026-08-03")
+
+    assert thin.query("SELECT state FROM tasks") == [("done",)]
+    known = "SELECT opened_at FROM absent_slots UNION SELECT opened_at FROM candles"
+    explained = {at for (at,) in thin.query(known)}
+    newest, oldest = max(thin.stored("5m")), min(thin.stored("5m"))
+    first, last = oldest.date(), day("2026-11-16")
+    slots = {
+        slot
+        for date in thin.calendar.session_dates(first, last)
+        for slot in thin.calendar.slots(Timeframe.MINUTE_5, date)
+        if oldest <= slot <= newest
+    }
+    assert slots <= explained
+    assert right(thin)
+
+
+def test_where_pages_are_known_to_join_no_request_is_spent(engine):
+    thin = PipelineHarness(engine, "2026-11-17 07:30", thin={STOCK: 0.3})
+    thin.tick("5m", start="2026-08-03")
+    first = thin.asked()
+
+    thin.tick("5m", mode="rebuild")
+
+    pages = math.ceil(len(thin.stored("5m")) / 900)
+    assert pages < first <= 2 * pages
+    assert thin.asked() - first == pages
