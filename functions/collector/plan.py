@@ -68,6 +68,8 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
         return _first_load(request, calendar, now)
     if request.mode is Mode.REBUILD:
         return _whole(series.covered_from, series, now)
+    if request.mode is Mode.VERIFY and _ends_by(request, series.covered_from):
+        return None
     if request.mode is Mode.VERIFY or request.force:
         return _again(attempt, series.covered_from, calendar, now)
     newer = _newer(attempt, series.covered_from, calendar, now)
@@ -89,11 +91,14 @@ def plan(attempt: Attempt, calendar: Calendar, now: datetime) -> Plan | None:
 
 def asked_from(request: CollectRequest, series: Series, today: date) -> date:
     """The first day that a task on an existing series answers for."""
+    assert series.covered_from is not None
+    if request.start and request.mode is Mode.VERIFY:
+        # What we do not have cannot be verified.
+        return max(request.start, series.covered_from)
     if request.start:
         return request.start
     if request.mode is Mode.BACKFILL:
         return DEFAULT_DEPTH[request.timeframe].before(today)
-    assert series.covered_from is not None
     if request.mode is Mode.INCREMENTAL and series.settled_through:
         return series.settled_through + DAY
     return series.covered_from
@@ -145,6 +150,10 @@ def _first_load(
     if slot > now or slot >= midnight(today + DAY):
         return None
     return Plan(newer=Span(today, start), wanted_from=start, asked_from=start)
+
+
+def _ends_by(request: CollectRequest, day: date) -> bool:
+    return request.end is not None and request.end <= day
 
 
 def _whole(covered_from: date, series: Series, now: datetime) -> Plan:
@@ -200,7 +209,12 @@ def _older(
     today = kst_date(now)
     oldest = series.oldest or covered_from
     start = _wanted_start(request, series, today)
-    if start >= covered_from or _is_exhausted(series, today):
+    expired = series.end_seen_on and today - series.end_seen_on > END_BELIEVED_FOR
+    if series.history_exhausted and not expired:
+        return None
+    # An end that was believed for long is looked for where our candles end.
+    begin = oldest if series.history_exhausted else covered_from
+    if start >= begin:
         return None
     if request.timeframe.minutes and oldest < today - MINUTES_KEPT:
         return None
@@ -209,16 +223,10 @@ def _older(
         contradicted = patient and is_contradicted(attempt, oldest, today)
         if today < series.end_seen_on + (CONTRADICTED_END if contradicted else DAY):
             return None
-    if not any(calendar.session_dates(start, covered_from - DAY)):
+    if not any(calendar.session_dates(start, begin - DAY)):
         return None
     anchor = _overlap(request.timeframe, oldest, calendar, today)
     return Span(on_our_basis(attempt, anchor, today), start)
-
-
-def _is_exhausted(series: Series, today: date) -> bool:
-    seen = series.end_seen_on
-    expired = seen is not None and today - seen > END_BELIEVED_FOR
-    return series.history_exhausted and not expired
 
 
 def _overlap(

@@ -629,6 +629,22 @@ def test_a_request_for_older_days_asks_once_more_where_the_end_was_seen_once():
     assert desk.series().history_exhausted
 
 
+def test_a_tick_looks_for_an_end_that_was_believed_for_half_a_year():
+    candles = market(first="2026-01-05")
+    desk = Desk(between(candles, "2026-03-03"), 20, now="2026-05-04 21:00")
+    desk.run(start="2026-02-02")
+    desk.run(now="2026-05-05 21:00")
+    assert desk.series().history_exhausted
+    desk.source.candles = candles
+
+    desk.run(now="2026-10-30 21:00")
+    assert desk.days()[0] == day("2026-03-03")
+
+    desk.run(now="2026-11-02 21:00")
+    assert desk.days()[0] == day("2026-02-02")
+    assert not desk.series().history_exhausted
+
+
 def test_an_end_that_another_source_contradicts_is_doubted_for_a_week():
     desk = Desk(CANDLES, now="2026-11-10 21:00")
     desk.ledger.known_from = day("2024-01-02")
@@ -917,6 +933,14 @@ def test_a_tick_does_not_read_what_is_believed():
     assert between(desk.stored(), "2026-10-20", "2026-10-20") != between(
         CANDLES, "2026-10-20", "2026-10-20"
     )
+
+
+def test_a_verify_of_days_that_we_do_not_have_finds_nothing_wrong():
+    desk = loaded()
+    span = {"start": "2026-09-01", "end": "2026-09-05"}
+
+    assert desk.asks(mode=Mode.VERIFY, **span) == []
+    assert desk.run(mode=Mode.VERIFY, **span).state == "done"
 
 
 def test_force_reads_a_range_again_and_forgets_its_absences():

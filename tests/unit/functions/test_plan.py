@@ -257,8 +257,15 @@ def test_an_exhausted_history_is_not_requested_again():
 
 
 def test_after_half_a_year_an_exhausted_history_is_looked_at_again():
-    assert looks_for_the_end(an_end("2026-05-24", exhausted=True))
-    assert not looks_for_the_end(an_end("2026-05-25", exhausted=True))
+    seen = an_end("2026-05-24", exhausted=True)
+    # Once it is exhausted, all that was wanted is covered.
+    covered = {"covered_from": seen.wanted_from, "oldest": SETTLED.covered_from}
+
+    assert looks_for_the_end(replace(seen, **covered))
+    assert looks_for_the_end(seen)
+    assert not looks_for_the_end(
+        replace(seen, **covered, end_seen_on=day("2026-05-25"))
+    )
 
 
 def test_a_tick_waits_a_week_where_an_end_is_contradicted():
@@ -331,6 +338,12 @@ def test_days_from_before_a_known_action_are_read_from_today(mode):
 
     assert before.newer == Span(day("2026-11-20"), day("2026-09-01"))
     assert after.newer.anchor < day("2026-09-10")
+
+
+def test_what_we_do_not_have_is_not_verified():
+    span = {"start": day("2020-01-02"), "end": SETTLED.covered_from}
+
+    assert made(series=SETTLED, mode=Mode.VERIFY, **span) is None
 
 
 def test_a_verify_asks_for_nothing_older_than_what_is_covered():
