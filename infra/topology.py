@@ -8,6 +8,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
+from shared.freshness import Tick
+
 PIPELINE = Path(__file__).with_name("pipeline.yaml")
 # Connections for operators, migrations, the readers of candles, and PostgreSQL itself.
 RESERVED_CONNECTIONS = 15
@@ -28,6 +30,7 @@ class Function:
             ``infra.database_rights`` gives to its own role.
         database_pool: How many connections an instance may open.
         lists_secrets: Of which it may see when they got their versions, and no more.
+        reads_schedules: Whether it is told the schedules that are not paused.
         calls_broker: Whether its requests leave through the registered address.
     """
 
@@ -47,6 +50,7 @@ class Function:
     reads_secrets: list[str]
     adds_to_secrets: list[str]
     lists_secrets: list[str] = field(default_factory=list)
+    reads_schedules: bool = False
     environment: dict[str, str]
 
     def __post_init__(self) -> None:
@@ -118,6 +122,12 @@ class Topology:
         """Connections that all functions may open while a revision is replaced."""
         functions = self.functions.values()
         return 2 * sum(each.max_instances * each.database_pool for each in functions)
+
+
+def ticks(topology: Topology) -> list[Tick]:
+    """The schedules that ask for new candles."""
+    schedules = topology.schedules.values()
+    return Tick.all_of(each for each in schedules if each.topic == "triggers")
 
 
 def load(path: Path = PIPELINE) -> Topology:

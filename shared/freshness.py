@@ -1,8 +1,9 @@
 """When a candle is due, by the market's clock and the schedules.
 
 A candle is due at the first tick at or after its end, plus a little time in which the
-broker completes it. What counts is that the broker was *asked* since: a stock that no
-one trades is never late.
+broker completes it. What counts is that the broker was *asked* since it was complete: a
+stock that no one trades is never late, and neither is one that was asked for between
+two ticks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from shared.candles import Timeframe
 from shared.coverage import candle_end
@@ -34,6 +35,18 @@ LONGEST_SILENCE = timedelta(weeks=4)
 FINEST = Timeframe.MINUTE_5
 
 
+class Scheduled(Protocol):
+    """When something is published, and what."""
+
+    @property
+    def cron(self) -> str:
+        """A cron expression, in Seoul."""
+
+    @property
+    def payload(self) -> Mapping[str, object]:
+        """The message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """A schedule that asks for new candles of these timeframes of all targets."""
@@ -53,6 +66,28 @@ class Tick:
             return None
         return cls(Cron.parse(cron), frozenset(map(Timeframe, named)))
 
+    @classmethod
+    def all_of(cls, schedules: Iterable[Scheduled]) -> list[Tick]:
+        """The ticks among these schedules for ``triggers``.
+
+        Raises:
+            ValueError: If a cron expression or a timeframe is not one.
+        """
+        ticks = (cls.of(each.cron, each.payload) for each in schedules)
+        return [tick for tick in ticks if tick]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What was due of the session of ``day`` at the tick ``at``.
+
+    Whoever asks from ``ready_at`` on is given it.
+    """
+
+    day: date
+    at: datetime
+    ready_at: datetime
+
 
 class DueTimes:
     """When candles are due, by one calendar and the schedules that are not paused.
@@ -63,7 +98,7 @@ class DueTimes:
     def __init__(self, calendar: Calendar, ticks: Iterable[Tick]) -> None:
         self.calendar = calendar
         self._ticks = tuple(ticks)
-        self._of_session: dict[tuple[Timeframe, date], list[datetime]] = {}
+        self._of_session: dict[tuple[Timeframe, date], list[Due]] = {}
 
     def next_tick(self, timeframe: Timeframe, instant: datetime) -> datetime | None:
         """The first tick of a timeframe at or after ``instant``; None without one."""
@@ -74,37 +109,31 @@ class DueTimes:
         )
         return min(filter(None, firings), default=None)
 
-    def due_at(self, timeframe: Timeframe, slot: datetime) -> datetime | None:
+    def due(self, timeframe: Timeframe, slot: datetime) -> Due | None:
         """When the candle that opens at ``slot`` is due; None if it never is."""
         end = self._end_of_trading(timeframe, slot)
-        return self.next_tick(timeframe, end + COMPLETION) if end else None
+        return self._due(timeframe, kst_date(slot), end + COMPLETION if end else None)
 
-    def final_at(self, timeframe: Timeframe, day: date) -> datetime | None:
+    def final(self, timeframe: Timeframe, day: date) -> Due | None:
         """When the reading is due that settles the session of ``day``.
 
-        It is the first tick after midnight; for a week, after its last session.
+        It is ready at midnight; for a week, after its last session.
         """
         last = self._last_session(timeframe, day)
-        if last is None:
-            return None
-        return self.next_tick(timeframe, midnight(last + DAY) + COMPLETION)
+        return self._due(timeframe, day, midnight(last + DAY) if last else None)
 
-    def latest(
-        self, timeframe: Timeframe, day: date, instant: datetime
-    ) -> datetime | None:
-        """The last due time of the session of ``day`` up to ``instant``.
+    def latest(self, timeframe: Timeframe, day: date, instant: datetime) -> Due | None:
+        """What was last due of the session of ``day`` up to ``instant``.
 
         Due are its candles, one after another, and at last the reading that settles
         it. None while nothing of it was due yet.
         """
         times = self._times(timeframe, day)
-        found = bisect_right(times, instant)
+        found = bisect_right(times, instant, key=lambda due: due.at)
         return times[found - 1] if found else None
 
-    def latest_of_all(
-        self, timeframe: Timeframe, instant: datetime
-    ) -> tuple[date, datetime] | None:
-        """The last due time of any session up to ``instant``, and the session.
+    def latest_of_all(self, timeframe: Timeframe, instant: datetime) -> Due | None:
+        """What was last due of any session up to ``instant``.
 
         None if nothing was due for weeks, as where the schedules are paused.
         """
@@ -112,9 +141,17 @@ class DueTimes:
         while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
             due = self.latest(timeframe, day, instant)
             if due is not None:
-                return day, due
+                return due
             day = self.calendar.latest(day - DAY)
         return None
+
+    def expected_by(self, now: datetime) -> dict[Timeframe, Due]:
+        """What was last due of each timeframe, at a tick that has had its time."""
+        found = {
+            timeframe: self.latest_of_all(timeframe, now - PATIENCE)
+            for timeframe in Timeframe
+        }
+        return {timeframe: due for timeframe, due in found.items() if due}
 
     def newest_due_slot(
         self, timeframe: Timeframe, instant: datetime
@@ -123,21 +160,27 @@ class DueTimes:
         day = self.calendar.latest_opened(instant)
         while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
             for slot in reversed(self.calendar.slots(timeframe, day)):
-                due = self.due_at(timeframe, slot)
-                if due is not None and due <= instant:
+                due = self.due(timeframe, slot)
+                if due is not None and due.at <= instant:
                     return slot
             day = self.calendar.latest(day - DAY)
         return None
 
-    def _times(self, timeframe: Timeframe, day: date) -> list[datetime]:
+    def _times(self, timeframe: Timeframe, day: date) -> list[Due]:
         key = timeframe, day
         if key not in self._of_session:
             slots = self.calendar.slots(timeframe, day)
-            times = {self.due_at(timeframe, slot) for slot in slots}
+            times = [self.due(timeframe, slot) for slot in slots]
             if slots:
-                times.add(self.final_at(timeframe, day))
-            self._of_session[key] = sorted(filter(None, times))
+                times.append(self.final(timeframe, day))
+            self._of_session[key] = sorted(filter(None, times), key=_at)
         return self._of_session[key]
+
+    def _due(
+        self, timeframe: Timeframe, day: date, ready_at: datetime | None
+    ) -> Due | None:
+        at = ready_at and self.next_tick(timeframe, ready_at)
+        return Due(day, at, ready_at) if at and ready_at else None
 
     def _end_of_trading(self, timeframe: Timeframe, slot: datetime) -> datetime | None:
         if timeframe.minutes:
@@ -154,3 +197,7 @@ class DueTimes:
             return max(self.calendar.session_dates(day, week_of(day)[1]), default=None)
         except CalendarUnknown:
             return None
+
+
+def _at(due: Due) -> tuple[datetime, datetime]:
+    return due.at, due.ready_at

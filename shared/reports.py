@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, Any
+
+from shared.sessions import KST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +68,38 @@ class LateGroup:
     count: int
     examples: tuple[StockName, ...]
     asked_at: datetime | None
+
+
+class BehindReason(StrEnum):
+    """Why a series is behind."""
+
+    NEVER_LOADED = "never loaded"
+    NOT_ASKED = "not asked for"
+    UNPROVEN = "prices contradict each other"
+    VANISHED = "vanished from the broker's list"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BehindSeries:
+    """A series of a target that is not as far as it should be.
+
+    ``since`` is through when it was asked for, or when its prices began to contradict
+    each other; None if it was never asked for.
+    """
+
+    stock_code: str
+    stock_name: str
+    timeframe: Timeframe
+    reason: BehindReason
+    since: datetime | None
+
+    def __str__(self) -> str:
+        """The stock and the reason, such as ``005930 삼성전자: never loaded``."""
+        text = f"{self.stock_code} {self.stock_name}: {self.reason}"
+        has_begun = self.reason in {BehindReason.NOT_ASKED, BehindReason.UNPROVEN}
+        if has_begun and self.since:
+            text += f" since {self.since.astimezone(KST):%Y-%m-%d %H:%M}"
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

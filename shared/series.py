@@ -126,6 +126,8 @@ class CollectedSeries:
     With a ``move``, candles older than all that were served are multiplied by its
     ratio; ``outliers`` are the candles that the move does not explain. ``calendar``
     is the version of the calendar that all this was planned with, ``read_at`` when.
+    Through ``asked_through``, all that the broker had was asked for; None proves no
+    more than was known before.
     ``first_without_trades`` says that a listed stock was found without a single trade
     in all that the broker keeps, and for the first time.
     """
@@ -133,6 +135,7 @@ class CollectedSeries:
     series: Series
     calendar: int
     read_at: datetime
+    asked_through: datetime | None = None
     candles: tuple[Candle, ...] = ()
     rejected: tuple[RejectedRow, ...] = ()
     complete: tuple[Period, ...] = ()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from shared.candles import Timeframe
-    from shared.freshness import DueTimes
+    from shared.freshness import Due, DueTimes
     from shared.series import Series
 
 
@@ -94,8 +94,8 @@ REMEDIES = {
 class SeriesFacts:
     """What is known of a series: its proofs, and the stock that it is of.
 
-    ``asked_at`` is when the broker last answered for it. ``series.newest`` is the
-    opening of its newest candle.
+    Through ``asked_at``, all that the broker had was asked for. ``series.newest`` is
+    the opening of its newest candle.
     """
 
     series: Series
@@ -104,6 +104,10 @@ class SeriesFacts:
     halted: bool = False
     listed_on: date | None = None
     is_target: bool = True
+
+    def was_asked_for(self, due: Due) -> bool:
+        """Whether the broker was asked since what is due was ready."""
+        return self.asked_at is not None and self.asked_at >= due.ready_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +235,17 @@ class Judge:
         return replace(verdict, expected=1, candles=stored.candles)
 
     def is_late(self, known: SeriesFacts) -> bool:
-        """Whether a due time of the series has passed without an answer since."""
-        if not known.is_target or not known.listed or known.series.ended:
-            return False
-        if self.latest_due is None:
-            return False
-        if known.series.covered_from is None:
-            return True
-        day, due = self.latest_due
-        if self.is_settled(known, day):
-            return False
-        return known.asked_at is None or known.asked_at < due
+        """Whether a due time of the series has passed without an answer since.
+
+        ``shared/database/lateness.py`` asks the same of all series at once.
+        """
+        due = self.latest_due
+        return (
+            due is not None
+            and self._is_awaited(known)
+            and not (known.listed_on and known.listed_on > due.day)
+            and not known.was_asked_for(due)
+        )
 
     def is_settled(self, known: SeriesFacts, day: date) -> bool:
         """Whether the candles of a session are final."""
@@ -268,7 +272,9 @@ class Judge:
         begins = self.begins(known)
         reason: Reason | None = None
         if begins is None:
-            if not self._should_be_loaded(known, day):
+            if known.listed_on and day < known.listed_on:
+                reason = Reason.BEFORE_LISTING
+            elif not self._should_be_loaded(known, day):
                 reason = Reason.BEFORE_COVERAGE
         elif day < begins[0]:
             reason = begins[1]
@@ -278,13 +284,13 @@ class Judge:
 
     def _should_be_loaded(self, known: SeriesFacts, day: date) -> bool:
         """Of a target that was never loaded, the newest session is due."""
-        return (
-            known.is_target
-            and known.listed
-            and not known.series.ended
-            and self.latest_due is not None
-            and day == self.latest_due[0]
-        )
+        due = self.latest_due
+        is_due = due is not None and day == due.day
+        return is_due and self._is_awaited(known)
+
+    def _is_awaited(self, known: SeriesFacts) -> bool:
+        """Whether ticks ask for the series."""
+        return known.is_target and known.listed and not known.series.ended
 
     def _has_left(self, known: SeriesFacts, day: date) -> bool:
         series = known.series
@@ -303,26 +309,29 @@ class Judge:
         return self._since(known, day, stored, due)
 
     def _since(
-        self,
-        known: SeriesFacts,
-        day: date,
-        stored: SessionFacts,
-        due: datetime | None,
+        self, known: SeriesFacts, day: date, stored: SessionFacts, due: Due | None
     ) -> Verdict:
-        """Judge by whether the series was asked for since a ``due`` time."""
-        asked_at = known.asked_at
-        if known.series.covered_from is None:
-            return Verdict.late(Reason.NEVER_LOADED, due)
-        if due and (asked_at is None or asked_at < due):
+        """Judge by whether the series was asked for since something was ``due``."""
+        never_loaded = known.series.covered_from is None
+        if due and not known.was_asked_for(due):
             if not known.is_target:
                 # No tick asks for it: it is read when someone requests it.
                 return Verdict(state=State.NOT_ASKED, reason=Reason.NO_TARGET)
-            return Verdict.late(Reason.NOT_ASKED_SINCE, due)
-        final = self.due.final_at(self.timeframe, day)
-        if final and asked_at and asked_at >= final:
+            if never_loaded:
+                return Verdict.late(Reason.NEVER_LOADED, due.at)
+            return Verdict.late(Reason.NOT_ASKED_SINCE, due.at)
+        if never_loaded:
+            expected = self.expected(day)
+            return Verdict(
+                state=State.NO_TRADES, reason=Reason.BROKER_HAS_NONE, explained=expected
+            )
+        final = self.due.final(self.timeframe, day)
+        if final and known.was_asked_for(final):
             return self._not_proven(known, day, stored)
         reason = Reason.AWAITS_FINAL_READING if due else Reason.NOT_DUE
-        return Verdict(state=State.PROVISIONAL, reason=reason, due_at=final)
+        return Verdict(
+            state=State.PROVISIONAL, reason=reason, due_at=final.at if final else None
+        )
 
     def _not_proven(
         self, known: SeriesFacts, day: date, stored: SessionFacts
@@ -349,9 +358,13 @@ class Judge:
         self, known: SeriesFacts, slot: datetime, candles_of_day: int
     ) -> Verdict:
         """Judge a slot without a candle in a session that is not settled."""
-        due = self.due.due_at(self.timeframe, slot)
-        if due is None or due + PATIENCE > self.now:
-            return Verdict(state=State.PROVISIONAL, reason=Reason.NOT_DUE, due_at=due)
+        due = self.due.due(self.timeframe, slot)
+        if due is None or due.at + PATIENCE > self.now:
+            return Verdict(
+                state=State.PROVISIONAL,
+                reason=Reason.NOT_DUE,
+                due_at=due.at if due else None,
+            )
         stored = SessionFacts(candles=candles_of_day)
         return self._since(known, kst_date(slot), stored, due)
 

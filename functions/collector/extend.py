@@ -92,9 +92,17 @@ def nothing_to_read(work: Workspace) -> CollectedSeries:
         series=series,
         calendar=work.calendar.version,
         read_at=work.now,
+        asked_through=_known_through(work),
         expected=expected,
         no_data=series.ended,
     )
+
+
+def _known_through(work: Workspace) -> datetime | None:
+    """Now, if the newest session that has opened is settled: nothing can be new."""
+    settled = work.attempt.series.settled_through
+    newest = work.calendar.latest_opened(work.now)
+    return work.now if settled and newest and settled >= newest else None
 
 
 def nothing_there(work: Workspace) -> CollectedSeries:
@@ -118,6 +126,7 @@ def nothing_there(work: Workspace) -> CollectedSeries:
         series=series,
         calendar=work.calendar.version,
         read_at=work.now,
+        asked_through=work.now,
         no_data=True,
         first_without_trades=work.attempt.listed
         and work.attempt.series.end_seen_on is None,

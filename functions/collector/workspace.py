@@ -159,6 +159,7 @@ class Workspace:
             series=series,
             calendar=self.calendar.version,
             read_at=self.now,
+            asked_through=self._asked_through(readers[0]),
             candles=tuple(candle for _, candle in sorted(candles.items())),
             rejected=(
                 *(row for reader in readers for row in reader.rejected),
@@ -232,6 +233,15 @@ class Workspace:
         if self.timeframe.minutes:
             bounds.append(self.today - MINUTES_KEPT)
         return max(filter(None, bounds), default=None)
+
+    def _asked_through(self, reader: PageReader) -> datetime | None:
+        """How far the newest answer tells all that there is.
+
+        What was read as of a day in the past tells nothing of what came after it.
+        """
+        if not self.follows(reader):
+            return None
+        return min(reader.read_at, midnight(reader.anchor + DAY))
 
     def _settled_through(self, reader: PageReader) -> date | None:
         """The newest session that was read on a later day, and to its end."""

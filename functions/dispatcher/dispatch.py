@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from functions.dispatcher.budget import within_budget
 from functions.dispatcher.lanes import in_lanes
-from shared.behind import due_sessions, settled_sessions
 from shared.errors import MalformedMessage
 from shared.messages import ALL_LISTED, CollectRequest, Trigger
 from shared.runs import NewRun
-from shared.sessions import kst_date
+from shared.sessions import DAY, kst_date, midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
-    from shared.behind import BehindSeries
     from shared.candles import Timeframe
+    from shared.freshness import Due, DueTimes
+    from shared.reports import BehindSeries
     from shared.runs import OpenedRun
     from shared.series import Coverage
     from shared.sessions import Calendar
@@ -47,16 +47,16 @@ class RunLedger(Protocol):
         """Runs that are in the ledger but were never published, with their requests."""
 
     def is_unsettled(
-        self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]
+        self, stock_codes: Sequence[str], over: Mapping[Timeframe, datetime]
     ) -> bool:
-        """Whether a series was not read since the session that is due was over."""
+        """Whether a series was not asked for since its last session was over."""
 
     def coverage(
         self, stock_codes: Sequence[str], timeframes: Sequence[Timeframe]
     ) -> dict[tuple[str, Timeframe], Coverage]:
         """What has been read of those of these series that are known."""
 
-    def behind(self, due: Mapping[Timeframe, date]) -> list[BehindSeries]:
+    def behind(self, due: Mapping[Timeframe, Due]) -> list[BehindSeries]:
         """Series of targets that are not as far as they should be."""
 
 
@@ -91,7 +91,7 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     stocks: Stocks,
     ledger: RunLedger,
     publish: Callable[[Sequence[bytes], str], None],
-    calendar: Calendar,
+    due_times: DueTimes,
     now: datetime,
 ) -> DispatchResult:
     """Write the run of a trigger to the ledger, then publish its requests.
@@ -110,7 +110,7 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
         MalformedMessage: If the trigger has a field that cannot be accepted.
         TransientError: If the database or Pub/Sub did not answer.
     """
-    trigger = Trigger.from_bytes(message.data)
+    trigger, calendar = Trigger.from_bytes(message.data), due_times.calendar
     requests = plan_run(trigger, message.run_id, stocks, kst_date(now))
     if trigger.budget:
         requests = within_budget(requests, trigger.budget, calendar, kst_date(now))
@@ -133,7 +133,7 @@ def dispatch(  # noqa: PLR0913 - the message and the five things it needs
     for run_id, messages in ledger.unpublished_runs().items():
         publish(messages, run_id)
         ledger.mark_published(run_id)
-    behind = ledger.behind(due_sessions(calendar, now)) if trigger.is_tick else ()
+    behind = ledger.behind(due_times.expected_by(now)) if trigger.is_tick else ()
     return DispatchResult(
         run_id=run.run_id,
         published=len(opened.messages),
@@ -149,16 +149,16 @@ def _may_be_new(
     calendar: Calendar,
     now: datetime,
 ) -> bool:
-    """Whether the exchange is open today, or a session is over and not settled."""
+    """Whether the exchange is open today, or a session is over and not asked for."""
     if calendar.latest_opened(now) == kst_date(now):
         return True
     codes = {request.stock_code for request in requests}
-    timeframes = {request.timeframe for request in requests}
-    due = settled_sessions(calendar, now)
-    return ledger.is_unsettled(
-        sorted(codes),
-        {timeframe: due[timeframe] for timeframe in timeframes & due.keys()},
-    )
+    over = {
+        timeframe: midnight(day + DAY)
+        for timeframe in {request.timeframe for request in requests}
+        if (day := calendar.settled_through(timeframe, now, kst_date(now)))
+    }
+    return ledger.is_unsettled(sorted(codes), over)
 
 
 def plan_run(

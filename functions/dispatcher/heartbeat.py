@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from shared.behind import due_sessions
 from shared.errors import CalendarMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
-    from shared.behind import BehindSeries
     from shared.candles import Timeframe
-    from shared.sessions import Calendar
+    from shared.freshness import Due, DueTimes
+    from shared.reports import BehindSeries
 
 
 class Stocks(Protocol):
@@ -27,7 +26,7 @@ class Stocks(Protocol):
 class Ledger(Protocol):
     """Where runs are recorded."""
 
-    def behind(self, due: Mapping[Timeframe, date]) -> list[BehindSeries]:
+    def behind(self, due: Mapping[Timeframe, Due]) -> list[BehindSeries]:
         """Series of targets that are not as far as they should be."""
 
     def last_requested_at(self) -> datetime | None:
@@ -47,17 +46,17 @@ class Pulse:
 
 
 def pulse(
-    stocks: Stocks, ledger: Ledger, calendar: Callable[[], Calendar], now: datetime
+    stocks: Stocks, ledger: Ledger, due_times: Callable[[], DueTimes], now: datetime
 ) -> Pulse:
     """Look how things are; nothing is written.
 
-    Before the calendar is loaded no session is due, so nothing is behind.
+    Before the calendar is loaded nothing is due, so nothing is behind.
 
     Raises:
         DatabaseUnavailable: If the database did not answer.
     """
     try:
-        due = due_sessions(calendar(), now)
+        due = due_times().expected_by(now)
     except CalendarMissing:
         due = {}
     return Pulse(

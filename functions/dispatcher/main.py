@@ -15,6 +15,7 @@ from shared.database.run_ledger import RunLedger, run_id_of
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.events import Event
+from shared.freshness import DueTimes, Tick
 from shared.instance import cached, freeze_gc
 from shared.logging import configure_logging, log_event
 from shared.messages import Heartbeat, is_heartbeat
@@ -27,6 +28,7 @@ from shared.settings import (
     DatabaseSettings,
     LogSettings,
     PubSubSettings,
+    ScheduleSettings,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from cloudevents.http import CloudEvent
 
-    from shared.behind import BehindSeries
+    from shared.reports import BehindSeries
 
 # A log line names at most so many stocks.
 MOST_NAMED = 20
@@ -50,7 +52,12 @@ class Dispatcher:
     publisher: Publisher
     dead_letters: DeadLetterPublisher
     topics: PubSubSettings
+    ticks: Sequence[Tick]
     clock: Clock
+
+    def due_times(self) -> DueTimes:
+        """When candles are due, by the calendar as it is now."""
+        return DueTimes(self.sessions.calendar(), self.ticks)
 
 
 @cached
@@ -67,6 +74,7 @@ def wire() -> Dispatcher:
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
         topics=topics,
+        ticks=Tick.all_of(ScheduleSettings.from_env().schedules),
         clock=new_clock(ClockSettings.from_env().offset),
     )
     freeze_gc()
@@ -93,7 +101,7 @@ def dispatch_trigger(push: CloudEvent) -> None:
             dispatcher.stocks,
             dispatcher.ledger,
             dispatcher.publisher.publish_run,
-            dispatcher.sessions.calendar(),
+            dispatcher.due_times(),
             dispatcher.clock(),
         )
         event = Event.NO_SESSION if result.no_session else Event.DISPATCHED
@@ -113,7 +121,7 @@ def _answer(heartbeat: Heartbeat, dispatcher: Dispatcher) -> None:
     found = pulse(
         dispatcher.stocks,
         dispatcher.ledger,
-        dispatcher.sessions.calendar,
+        dispatcher.due_times,
         dispatcher.clock(),
     )
     log_event(

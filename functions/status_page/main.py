@@ -66,14 +66,12 @@ def wire() -> Flask:
     configure_logging(LogSettings.from_env())
     engine = new_engine(DatabaseSettings.from_env(read_only=True))
     offset = ClockSettings.from_env().offset
-    schedules = ScheduleSettings.from_env().schedules
-    ticks = (Tick.of(each.cron, each.payload) for each in schedules)
     clock = new_clock(offset)
     app = new_app(
         Services(
             reports=ReportStore(engine, offset),
             calendar=SessionStore(engine).calendar,
-            ticks=[tick for tick in ticks if tick],
+            ticks=Tick.all_of(ScheduleSettings.from_env().schedules),
             clock=clock,
             token_created_at=InBackground(token_look_up(clock)),
         )

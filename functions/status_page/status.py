@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import date, datetime
 
-    from shared.freshness import DueTimes
+    from shared.freshness import Due, DueTimes
     from shared.reports import BrokenSeal, LateGroup, RateState, SeriesCount, StockName
     from shared.session_map import Gaps, Sessions
 
@@ -36,13 +36,11 @@ class Counts(Protocol):
     """What is reported of all series together."""
 
     def counts(
-        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+        self, due: Mapping[Timeframe, Due | None]
     ) -> dict[Timeframe, SeriesCount]:
         """How many series of targets there are, and are late, by what was last due."""
 
-    def late_groups(
-        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
-    ) -> list[LateGroup]:
+    def late_groups(self, due: Mapping[Timeframe, Due | None]) -> list[LateGroup]:
         """The late series of targets, grouped by cause, the largest group first."""
 
     def rates(self) -> list[RateState]:
@@ -232,7 +230,7 @@ def _tile(judge: Judge, count: SeriesCount | None, missing: Sequence[Gaps]) -> T
         series=count.total if count else 0,
         late=count.late if count else 0,
         through=through and candle_end(judge.timeframe, through),
-        due_at=judge.latest_due[1] if judge.latest_due else None,
+        due_at=judge.latest_due.at if judge.latest_due else None,
         next_tick_at=judge.due.next_tick(judge.timeframe, judge.now),
         settled_through=count.settled_through if count else None,
         missing_sessions=sum(gap.sessions for gap in missing),
@@ -240,9 +238,9 @@ def _tile(judge: Judge, count: SeriesCount | None, missing: Sequence[Gaps]) -> T
     )
 
 
-def _late(group: LateGroup, due: tuple[date, datetime] | None) -> Problem:
+def _late(group: LateGroup, due: Due | None) -> Problem:
     reason = Reason.NEVER_LOADED if group.never_loaded else Reason.NOT_ASKED_SINCE
-    due_at = due[1] if due else None
+    due_at = due.at if due else None
     return Problem(
         verdict=Verdict.late(reason, due_at),
         timeframe=group.timeframe,

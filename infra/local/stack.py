@@ -344,7 +344,7 @@ class Stack:
             "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
             **(database if function.database != "none" else {}),
-            **({"SCHEDULES": self._schedules()} if function.trigger == "http" else {}),
+            **({"SCHEDULES": self._schedules()} if function.reads_schedules else {}),
             "KIWOOM_BASE_URL": self.base_url,
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",

@@ -18,9 +18,9 @@ from infra.local.reading import open_stack
 from infra.local.screen import render
 from infra.local.screen.source import MADE_UP, REAL
 from infra.local.screen.watch import Watch
-from shared.behind import due_sessions
 from shared.database.run_ledger import RunLedger
 from shared.errors import PipelineError
+from shared.freshness import DueTimes
 
 SECONDS = 10.0
 # A rate needs two looks.
@@ -54,7 +54,8 @@ def _show(console: Console) -> None:
         watch.look()
         time.sleep(LOOK_SECONDS)
         snapshot = watch.look()
-        behind = RunLedger(engine).behind(due_sessions(watch.calendar, snapshot.now))
+        due = DueTimes(watch.calendar, topology.ticks(watch.topology))
+        behind = RunLedger(engine).behind(due.expected_by(snapshot.now))
     style = MADE_UP if stack.simulated else REAL
     badge = Text.assemble((f" {stack.broker} ", style))
     console.print(render.screen(snapshot, badge))

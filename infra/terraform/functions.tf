@@ -53,7 +53,7 @@ resource "google_cloudfunctions2_function" "this" {
         DATABASE_USER      = google_sql_user.function[each.key].name
       },
       # When candles are due: never, while the schedules are paused.
-      each.value.trigger != "http" ? {} : {
+      !try(each.value.reads_schedules, false) ? {} : {
         SCHEDULES = jsonencode([
           for schedule in local.pipeline.schedules :
           { cron = schedule.cron, payload = schedule.payload }

@@ -318,8 +318,8 @@ class Judgement:
 
     def _is_final(self, day: date) -> bool:
         """Whether the reading that settles a session has been due."""
-        final = self._due.final_at(self._request.timeframe, day)
-        return final is not None and final + PATIENCE <= self.read_at
+        final = self._due.final(self._request.timeframe, day)
+        return final is not None and final.at + PATIENCE <= self.read_at
 
     def _gap(self, known: Known, run: list[_Cell]) -> Gap:
         first, last = run[0], run[-1]

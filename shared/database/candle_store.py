@@ -78,6 +78,7 @@ WRITE_SERIES = text("""
         history_exhausted = :history_exhausted, unproven_on = :unproven_on,
         unproven_ratio = :unproven_ratio, ended = :ended,
         version = version + 1, collected_at = :read_at,
+        asked_at = greatest(asked_at, :asked_through),
         leased_by = NULL, leased_until = NULL
     WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
@@ -234,6 +235,7 @@ def _write_series(
     series = collected.series
     values = {
         "read_at": collected.read_at,
+        "asked_through": collected.asked_through,
         "covered_from": series.covered_from,
         "wanted_from": series.wanted_from,
         "loaded_on": series.loaded_on,

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
 from shared.database.engine import transaction
-from shared.database.literals import literal
+from shared.database.lateness import LATE, columns_of
 from shared.reports import (
     Action,
     BrokenSeal,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine, Row, TextClause
 
+    from shared.freshness import Due
+
 # Any transaction that writes changes the snapshot: while it is the same, so is all that
 # was committed. It takes no table.
 SNAPSHOT = text("SELECT pg_current_snapshot()::text")
@@ -57,7 +59,7 @@ SERIES = text("""
            covered_from, wanted_from, loaded_on, settled_through, oldest, end_seen_on,
            coalesce(history_exhausted, false) AS history_exhausted,
            coalesce(ended, false) AS ended, coalesce(version, 0) AS version,
-           collected_at,
+           asked_at,
            CASE WHEN settled_through >= :behind THEN NULL ELSE (
                SELECT max(opened_at) FROM candles
                WHERE candles.stock_code = stocks.stock_code
@@ -69,21 +71,6 @@ SERIES = text("""
       AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
     ORDER BY stock_code, timeframe
 """)
-# The same rule as ``Judge.is_late``; an integration test compares the two.
-LATE = """
-    SELECT stock_code, stock_name, timeframe, settled_through, collected_at,
-           covered_from IS NULL AS never_loaded,
-           due.at IS NOT NULL AND CASE
-               WHEN covered_from IS NULL THEN true
-               ELSE (settled_through IS NULL OR settled_through < due.day)
-                    AND (collected_at IS NULL OR collected_at < due.at)
-           END AS late
-    FROM stocks
-    CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]),
-                      cast(:times AS timestamptz[])) AS due (timeframe, day, at)
-    LEFT JOIN series USING (stock_code, timeframe)
-    WHERE is_target AND listed AND NOT coalesce(ended, false)
-"""
 COUNTS = text(f"""
     SELECT timeframe, count(*) AS total, count(*) FILTER (WHERE late) AS late,
            CASE WHEN count(settled_through) = count(*) THEN min(settled_through) END
@@ -106,7 +93,7 @@ LATE_GROUPS = text(f"""
     )
     SELECT timeframe, never_loaded, cause.state, error_code,
            max(error_message) AS error_message, max(run_id) AS run_id,
-           count(*) AS series, min(collected_at) AS asked_at,
+           count(*) AS series, min(asked_at) AS asked_at,
            (array_agg(stock_code ORDER BY stock_code))[1:3] AS codes,
            (array_agg(stock_name ORDER BY stock_code))[1:3] AS names
     FROM late LEFT JOIN cause USING (stock_code, timeframe)
@@ -354,11 +341,11 @@ class ReportStore:
         return [_stock_series(row) for row in rows]
 
     def counts(
-        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
+        self, due: Mapping[Timeframe, Due | None]
     ) -> dict[Timeframe, SeriesCount]:
         """How many series of targets there are, and are late, by what was last due."""
         with transaction(self._engine) as connection:
-            rows = connection.execute(COUNTS, _due(due)).all()
+            rows = connection.execute(COUNTS, columns_of(due)).all()
         return {
             Timeframe(row.timeframe): SeriesCount(
                 total=row.total, late=row.late, settled_through=row.settled_through
@@ -366,12 +353,10 @@ class ReportStore:
             for row in rows
         }
 
-    def late_groups(
-        self, due: Mapping[Timeframe, tuple[date, datetime] | None]
-    ) -> list[LateGroup]:
+    def late_groups(self, due: Mapping[Timeframe, Due | None]) -> list[LateGroup]:
         """The late series of targets, grouped by cause, the largest group first."""
         with transaction(self._engine) as connection:
-            rows = connection.execute(LATE_GROUPS, _due(due)).all()
+            rows = connection.execute(LATE_GROUPS, columns_of(due)).all()
         return [
             LateGroup(
                 timeframe=Timeframe(row.timeframe),
@@ -681,7 +666,7 @@ def _stock_series(row: Row[Any]) -> StockSeries:
                 ended=row.ended,
                 version=row.version,
             ),
-            asked_at=row.collected_at,
+            asked_at=row.asked_at,
             listed=row.listed,
             halted=row.halted,
             listed_on=row.listed_on,
@@ -704,13 +689,3 @@ def _days(start: date, last: date) -> dict[str, Any]:
 
 def _codes(codes: Sequence[str] | None) -> list[str] | None:
     return None if codes is None else list(codes)
-
-
-def _due(due: Mapping[Timeframe, tuple[date, datetime] | None]) -> dict[str, Any]:
-    """What was last due of each timeframe, as three arrays; NULL where nothing was."""
-    known = due.values()
-    return {
-        "timeframes": literal(timeframe.value for timeframe in due),
-        "days": literal(str(each[0]) if each else "NULL" for each in known),
-        "times": literal(each[1].isoformat() if each else "NULL" for each in known),
-    }

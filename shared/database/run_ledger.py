@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from shared.behind import GRACE, BehindSeries, Reason
 from shared.candles import Timeframe
 from shared.database.engine import transaction
+from shared.database.lateness import LATE, columns_of
+from shared.reports import BehindReason, BehindSeries
 from shared.runs import NewRun, OpenedRun
 from shared.series import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
+    from shared.freshness import Due
 
 # A run whose messages are not published after this time has been abandoned.
 ABANDONED_SECONDS = 60
@@ -63,38 +66,30 @@ PUBLISHED = text("""
     WHERE run_id = :run_id AND published_at IS NULL
 """)
 NOT_PUBLISHED = text("UPDATE runs SET published_at = NULL WHERE run_id = :run_id")
-# Of the targets. What is being loaded is not behind, unless it has been waiting for as
-# long as a tick may take to settle a session. A stock for which the broker has nothing
-# has ``end_seen_on``. Trading of a halted stock settles nothing, and that is no news. A
-# target that was delisted before we knew it is not looked for; one that vanished is,
-# until an operator takes it from the targets.
-BEHIND = text("""
-    SELECT stock_code, stock_name, timeframe, settled_through, reason
-    FROM stocks
-    CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
-         AS due (timeframe, day)
-    LEFT JOIN series USING (stock_code, timeframe)
-    CROSS JOIN LATERAL (
-        SELECT min(written_at) AS waits_since
-        FROM tasks JOIN runs USING (run_id)
-        WHERE tasks.stock_code = stocks.stock_code
-          AND tasks.timeframe = due.timeframe
+# What is being loaded for the first time is late, and not behind before it has been
+# waiting for longer than that can take. A target that was delisted before we knew it is
+# not looked for; one that vanished is, until an operator takes it from the targets.
+BEHIND = text(f"""
+    SELECT stock_code, stock_name, timeframe, asked_at,
+           CASE WHEN never_loaded THEN 'NEVER_LOADED' ELSE 'NOT_ASKED' END AS reason
+    FROM ({LATE}) AS series
+    WHERE late AND NOT (never_loaded AND coalesce((
+        SELECT min(written_at) FROM tasks JOIN runs USING (run_id)
+        WHERE tasks.stock_code = series.stock_code
+          AND tasks.timeframe = series.timeframe
           AND tasks.state IN ('queued', 'running', 'failed')
-          AND series.covered_from IS NULL
-    ) AS unfinished
-    CROSS JOIN LATERAL (
-        SELECT CASE
-            WHEN NOT listed THEN CASE WHEN absences > 0 THEN 'VANISHED' END
-            WHEN ended THEN NULL
-            WHEN covered_from IS NULL THEN CASE
-                WHEN end_seen_on IS NULL AND coalesce(waits_since, '-infinity')
-                     < clock_timestamp() - make_interval(secs => :patience)
-                THEN 'NEVER_LOADED' END
-            WHEN concat(state, audit_info) LIKE '%거래정지%' THEN NULL
-            WHEN settled_through IS NULL OR settled_through < day THEN 'NOT_SETTLED'
-            END AS reason
-    ) AS judged
-    WHERE is_target AND reason IS NOT NULL AND (listed_on IS NULL OR listed_on <= day)
+    ) >= clock_timestamp() - make_interval(secs => :first_load), false))
+    UNION ALL
+    SELECT stock_code, stock_name, timeframe, asked_at, 'VANISHED'
+    FROM stocks CROSS JOIN unnest(cast(:timeframes AS text[])) AS due (timeframe)
+    LEFT JOIN series USING (stock_code, timeframe)
+    WHERE is_target AND NOT listed AND absences > 0
+    UNION ALL
+    SELECT stock_code, stock_name, timeframe, unproven_on::timestamp
+                                              AT TIME ZONE 'Asia/Seoul', 'UNPROVEN'
+    FROM stocks JOIN series USING (stock_code)
+    WHERE is_target AND listed AND unproven_on IS NOT NULL
+      AND timeframe = ANY(cast(:timeframes AS text[]))
     ORDER BY stock_code, timeframe
 """)
 LAST_REQUESTED = text("SELECT max(requested_at) FROM runs")
@@ -108,14 +103,14 @@ COVERAGE = text("""
 UNSETTLED = text("""
     SELECT EXISTS (
         SELECT FROM unnest(cast(:codes AS text[])) AS wanted (stock_code)
-        CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]))
-             AS due (timeframe, day)
+        CROSS JOIN unnest(cast(:timeframes AS text[]),
+                          cast(:instants AS timestamptz[])) AS due (timeframe, over_at)
         LEFT JOIN series USING (stock_code, timeframe)
         WHERE NOT coalesce(ended, false)
-          AND (settled_through IS NULL OR settled_through < day)
-          AND (collected_at IS NULL
-               OR collected_at < (day + 1)::timestamp AT TIME ZONE 'Asia/Seoul'))
+          AND coalesce(asked_at, '-infinity') < over_at)
 """)
+# The first load of a whole market at the broker's pace takes no longer.
+FIRST_LOAD = timedelta(hours=18)
 
 
 class RunLedger:
@@ -176,16 +171,16 @@ class RunLedger:
             for row in rows
         }
 
-    def behind(self, due: Mapping[Timeframe, date]) -> list[BehindSeries]:
-        """Series of targets that are not settled through the day that is due.
+    def behind(self, due: Mapping[Timeframe, Due]) -> list[BehindSeries]:
+        """The late series of targets, by what was last ``due`` of each timeframe.
 
-        Those that were never loaded, and those of targets that have vanished from the
-        broker's list, are among them; see ``BEHIND`` for those that are not.
+        Those of targets that have vanished from the broker's list are among them, and
+        those whose prices contradict each other, so that nothing of them is settled.
 
         Raises:
             DatabaseUnavailable: If PostgreSQL does not answer.
         """
-        values = _columns_of_days(due) | {"patience": GRACE.total_seconds()}
+        values = columns_of(due) | {"first_load": FIRST_LOAD.total_seconds()}
         with transaction(self._engine) as connection:
             rows = connection.execute(BEHIND, values).all()
         return [
@@ -193,8 +188,8 @@ class RunLedger:
                 stock_code=row.stock_code,
                 stock_name=row.stock_name,
                 timeframe=Timeframe(row.timeframe),
-                reason=Reason[row.reason],
-                settled_through=row.settled_through,
+                reason=BehindReason[row.reason],
+                since=row.asked_at,
             )
             for row in rows
         ]
@@ -210,14 +205,18 @@ class RunLedger:
         return found
 
     def is_unsettled(
-        self, stock_codes: Sequence[str], due: Mapping[Timeframe, date]
+        self, stock_codes: Sequence[str], over: Mapping[Timeframe, datetime]
     ) -> bool:
-        """Whether any of these series was not read since the day that is due was over.
+        """Whether any of these series was not asked for since its session was over.
 
-        A series that was read since and is not settled, as that of a halted stock, has
-        nothing new before the next session.
+        ``over`` is when that was. A series that was asked for since and is not settled,
+        as that of a halted stock, has nothing new before the next session.
         """
-        values = {"codes": list(stock_codes), **_columns_of_days(due)}
+        values = {
+            "codes": list(stock_codes),
+            "timeframes": [timeframe.value for timeframe in over],
+            "instants": list(over.values()),
+        }
         with transaction(self._engine) as connection:
             return bool(connection.execute(UNSETTLED, values).scalar())
 
@@ -266,13 +265,6 @@ def _columns_of_tasks(run: NewRun) -> dict[str, object]:
         "stock_codes": [request.stock_code for request in run.requests],
         "timeframes": [request.timeframe.value for request in run.requests],
         "requests": [request.to_bytes().decode() for request in run.requests],
-    }
-
-
-def _columns_of_days(due: Mapping[Timeframe, date]) -> dict[str, object]:
-    return {
-        "timeframes": [timeframe.value for timeframe in due],
-        "days": list(due.values()),
     }
 
 

@@ -44,7 +44,8 @@ def collected(data, candles=WEEK, **values):
 class CandleStoreContract:
     """The fixture ``data`` has a ``store`` and its ``ledger``.
 
-    ``open(request)`` writes a task down, ``expire(request)`` lets the lease run out.
+    ``open(request)`` writes a task down, ``expire(request)`` lets the lease run out, and
+    ``asked_at(request)`` tells through when a series was asked for.
     """
 
     def run(
@@ -115,6 +116,20 @@ class CandleStoreContract:
             assert attempt.series == replace(
                 COVERED, oldest=day("2026-11-16"), newest=kst("2026-11-20"), version=1
             )
+
+    def test_through_when_a_series_was_asked_for_only_moves_on(self, data):
+        def asked_at():
+            return data.asked_at(a_request())
+
+        self.run(data)
+        assert asked_at() is None
+        self.run(data, asked_through=kst("2026-11-20 10:30"))
+        self.run(data, asked_through=kst("2026-11-18"))
+        self.run(data, timeframe="5m", asked_through=kst("2026-11-20 10:40"))
+        assert asked_at() == kst("2026-11-20 10:30")
+
+        self.run(data, [], asked_through=kst("2026-11-20 10:35"))
+        assert asked_at() == kst("2026-11-20 10:35")
 
     def test_what_a_complete_reading_did_not_have_is_withdrawn(self, data):
         self.run(data)

@@ -47,7 +47,7 @@ def stored(engine, reference_data):
             for frame in Timeframe:
                 run(
                     "INSERT INTO series (stock_code, timeframe, covered_from, oldest,"
-                    " wanted_from, settled_through, collected_at)"
+                    " wanted_from, settled_through, asked_at)"
                     " VALUES (:code, :frame, '2026-10-19', '2026-10-19', '2026-10-19',"
                     " :through, :asked)",
                     code=code,
@@ -270,7 +270,7 @@ def test_late_comes_and_goes_without_a_reload(url, browser, stored):
     def asked(at):
         with transaction(stored) as connection:
             connection.execute(
-                text("UPDATE series SET collected_at = :at WHERE timeframe = '5m'"),
+                text("UPDATE series SET asked_at = :at WHERE timeframe = '5m'"),
                 {"at": at},
             )
 

@@ -80,6 +80,19 @@ class Database:
             )
         return request
 
+    def asked_at(self, request):
+        with self.engine.begin() as connection:
+            return connection.execute(
+                text(
+                    "SELECT asked_at FROM series"
+                    " WHERE stock_code = :stock_code AND timeframe = :timeframe"
+                ),
+                {
+                    "stock_code": request.stock_code,
+                    "timeframe": request.timeframe.value,
+                },
+            ).scalar()
+
     def expire(self, request):
         with self.engine.begin() as connection:
             connection.execute(

@@ -11,10 +11,11 @@ from shared.candles import Timeframe
 from shared.database.engine import transaction
 from shared.database.run_ledger import RunLedger, add_tasks, run_id_of
 from shared.database.stock_store import StockStore
+from shared.freshness import Due
 from shared.messages import CollectRequest
 from shared.runs import NewRun
 from shared.series import Coverage
-from tests.support.builders import a_request, kst
+from tests.support.builders import a_request, day, kst
 
 NOW = kst("2026-11-20 10:30")
 
@@ -161,17 +162,22 @@ def test_the_next_tick_makes_a_run_of_its_own(ledger):
     assert len(second.messages) == 1
 
 
-THURSDAY = {Timeframe.DAY_1: date(2026, 11, 19)}
+# Thursday's days, as they were read on Friday morning.
+THURSDAY = {
+    Timeframe.DAY_1: Due(
+        day("2026-11-19"), kst("2026-11-20 07:30"), kst("2026-11-20 00:00")
+    )
+}
 ALL_LOADED = (
-    "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
-    " SELECT stock_code, '1d', '2026-01-01', '2026-11-19' FROM stocks"
+    "INSERT INTO series (stock_code, timeframe, covered_from, asked_at)"
+    " SELECT stock_code, '1d', '2026-01-01', '2026-11-20 07:30+09' FROM stocks"
     " WHERE is_target AND listed"
 )
 
 
 @pytest.fixture
 def loaded(engine, reference_data):
-    """All listed targets are settled; returns how one of them is changed."""
+    """All listed targets are fresh; returns how one of them is changed."""
 
     def change(statement):
         with engine.begin() as connection:
@@ -185,7 +191,7 @@ def behind(ledger, due=THURSDAY):
     return [str(series) for series in ledger.behind(due)]
 
 
-def test_where_all_is_settled_nothing_is_behind(ledger, loaded):
+def test_where_all_is_fresh_nothing_is_behind(ledger, loaded):
     """One of the thirty was delisted in 2024, and is no alarm for ever."""
     assert behind(ledger) == []
 
@@ -193,9 +199,16 @@ def test_where_all_is_settled_nothing_is_behind(ledger, loaded):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("settled_through = '2026-11-18'", "not settled since 2026-11-18"),
-        ("settled_through = NULL", "not settled"),
-        ("covered_from = NULL, settled_through = NULL", "never loaded"),
+        (
+            "asked_at = '2026-11-19 23:59:59+09'",
+            "not asked for since 2026-11-19 23:59",
+        ),
+        ("asked_at = NULL", "not asked for"),
+        ("covered_from = NULL, asked_at = NULL", "never loaded"),
+        (
+            "unproven_on = '2026-11-19', unproven_ratio = 0.2",
+            "prices contradict each other since 2026-11-19 00:00",
+        ),
     ],
 )
 def test_a_series_that_is_behind_is_named_with_the_reason(
@@ -206,14 +219,23 @@ def test_a_series_that_is_behind_is_named_with_the_reason(
     assert behind(ledger) == [f"005930 삼성전자: {reason}"]
 
 
-def test_each_timeframe_is_judged_by_its_own_day(ledger, loaded):
+def test_each_timeframe_is_judged_by_what_is_due_of_it(ledger, loaded):
     loaded(
-        "INSERT INTO series (stock_code, timeframe, covered_from, settled_through)"
-        " SELECT stock_code, '1w', covered_from, '2026-11-13' FROM series"
+        "INSERT INTO series (stock_code, timeframe, covered_from, asked_at)"
+        " SELECT stock_code, '1w', covered_from, '2026-11-14 07:30+09' FROM series"
     )
 
-    assert behind(ledger, {Timeframe.WEEK_1: date(2026, 11, 13)}) == []
-    assert len(behind(ledger, {Timeframe.WEEK_1: date(2026, 11, 20)})) == 29
+    def due(ready_at):
+        return {Timeframe.WEEK_1: Due(day("2026-11-09"), kst(ready_at), kst(ready_at))}
+
+    assert behind(ledger, due("2026-11-14")) == []
+    assert len(behind(ledger, due("2026-11-21"))) == 29
+
+
+def test_where_nothing_is_due_nothing_is_behind(ledger, loaded):
+    loaded("DELETE FROM series")
+
+    assert behind(ledger, {}) == []
 
 
 def test_a_target_without_any_row_was_never_loaded(ledger, loaded):
@@ -251,8 +273,8 @@ def test_what_is_being_loaded_is_behind_only_after_a_while(
     "change",
     [
         # The broker has nothing of it.
-        "UPDATE series SET covered_from = NULL, end_seen_on = '2026-11-19'",
-        "UPDATE series SET settled_through = NULL, ended = true",
+        "UPDATE series SET covered_from = NULL",
+        "UPDATE series SET asked_at = NULL, ended = true",
         "UPDATE stocks SET is_target = false",
         # Listed on the day after the one that is due.
         "DELETE FROM series; UPDATE stocks SET listed_on = '2026-11-20'",
@@ -263,19 +285,6 @@ def test_what_cannot_be_read_is_not_behind(ledger, loaded, change):
         loaded(f"{statement} WHERE stock_code = '005930'")
 
     assert behind(ledger) == []
-
-
-def test_a_halted_stock_settles_nothing_but_has_a_history(ledger, loaded):
-    loaded(
-        "UPDATE stocks SET state = '증거금100%|거래정지' WHERE stock_code = '005930'"
-    )
-    loaded(
-        "UPDATE series SET settled_through = '2026-11-01' WHERE stock_code = '005930'"
-    )
-    assert behind(ledger) == []
-
-    loaded("DELETE FROM series WHERE stock_code = '005930'")
-    assert behind(ledger) == ["005930 삼성전자: never loaded"]
 
 
 def test_a_target_that_vanished_is_named_until_it_is_no_target(ledger, loaded, engine):
@@ -305,44 +314,37 @@ def test_the_newest_run_is_known_by_when_it_was_requested(ledger, loaded):
     assert ledger.last_requested_at() == kst("2026-11-20 10:30")
 
 
-DUE = {Timeframe.DAY_1: date(2026, 11, 20), Timeframe.WEEK_1: date(2026, 11, 20)}
+OVER = {Timeframe.DAY_1: kst("2026-11-21"), Timeframe.WEEK_1: kst("2026-11-21")}
 
 
 @pytest.mark.parametrize(
-    ("settled_through", "collected_at", "ended", "unsettled"),
+    ("asked_at", "ended", "unsettled"),
     [
-        ("2026-11-20", "2026-11-21 08:00", False, False),
-        ("2026-11-19", "2026-11-20 21:00", False, True),
-        # Read since, and still not settled: a halted stock has nothing new.
-        ("2026-11-19", "2026-11-21 08:00", False, False),
-        (None, "2026-11-20 21:00", False, True),
-        ("2026-11-19", "2026-11-20 21:00", True, False),
+        ("2026-11-21 08:00", False, False),
+        ("2026-11-20 21:00", False, True),
+        (None, False, True),
+        ("2026-11-20 21:00", True, False),
     ],
 )
-def test_a_series_is_unsettled_until_it_was_read_after_its_last_session(
-    ledger, engine, settled_through, collected_at, ended, unsettled
+def test_a_series_is_unsettled_until_it_was_asked_for_after_its_last_session(
+    ledger, engine, asked_at, ended, unsettled
 ):
     with engine.begin() as connection:
         connection.execute(
             text(
-                "INSERT INTO series (stock_code, timeframe, covered_from,"
-                " settled_through, collected_at, ended) VALUES ('005930', '1d',"
-                " '2026-01-01', :settled_through, :collected_at, :ended)"
+                "INSERT INTO series (stock_code, timeframe, covered_from, asked_at,"
+                " ended) VALUES ('005930', '1d', '2026-01-01', :asked_at, :ended)"
             ),
-            {
-                "settled_through": settled_through,
-                "collected_at": kst(collected_at),
-                "ended": ended,
-            },
+            {"asked_at": asked_at and kst(asked_at), "ended": ended},
         )
 
-    due = {Timeframe.DAY_1: DUE[Timeframe.DAY_1]}
-    assert ledger.is_unsettled(["005930"], due) is unsettled
+    over = {Timeframe.DAY_1: OVER[Timeframe.DAY_1]}
+    assert ledger.is_unsettled(["005930"], over) is unsettled
 
 
 def test_a_series_that_was_never_read_is_unsettled(ledger):
-    assert ledger.is_unsettled(["005930"], DUE)
-    assert not ledger.is_unsettled([], DUE)
+    assert ledger.is_unsettled(["005930"], OVER)
+    assert not ledger.is_unsettled([], OVER)
 
 
 def test_tasks_are_added_to_a_run_that_is_there(ledger, engine, query):

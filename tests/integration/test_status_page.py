@@ -17,19 +17,14 @@ from shared.candles import Timeframe
 from shared.database.engine import new_engine, transaction
 from shared.database.report_store import ReportStore
 from shared.database.session_store import SessionStore
-from shared.freshness import DueTimes, Tick
+from shared.freshness import DueTimes
 from shared.settings import DatabaseSettings
 from shared.verdicts import Judge
 from tests.support.builders import CALENDAR, day, kst
 
 NOW = kst("2026-11-20 10:31:40")
 M5 = Timeframe.MINUTE_5
-TICKS = [
-    tick
-    for schedule in topology.load().schedules.values()
-    if schedule.topic == "triggers"
-    and (tick := Tick.of(schedule.cron, schedule.payload))
-]
+TICKS = topology.ticks(topology.load())
 # A made-up clock runs this far ahead of PostgreSQL's.
 OFFSET = timedelta(days=3)
 
@@ -68,7 +63,7 @@ def a_series(engine, code="005930", frame="5m", **values):
         "wanted_from": day("2026-11-16"),
         "settled_through": day("2026-11-19"),
         "oldest": day("2026-11-16"),
-        "collected_at": kst("2026-11-20 10:30:03"),
+        "asked_at": kst("2026-11-20 10:30:03"),
     } | values
     names = ", ".join(known)
     execute(
@@ -172,8 +167,8 @@ def test_a_candle_that_goes_away_is_missing_at_once(client, engine):
 
 
 def test_the_status_counts_what_sql_counts(client, engine):
-    a_series(engine, frame="1d", collected_at=kst("2026-11-20 07:30:04"))
-    a_series(engine, collected_at=kst("2026-11-20 10:20:04"))
+    a_series(engine, frame="1d", asked_at=kst("2026-11-20 07:30:04"))
+    a_series(engine, asked_at=kst("2026-11-20 10:20:04"))
     told = client.get("/api/status").get_json()
     five, *_, days, _weeks = told["timeframes"]
 
@@ -190,6 +185,7 @@ def test_the_status_counts_what_sql_counts(client, engine):
 
 
 def test_late_by_sql_is_late_by_the_judge(reading, engine, reference_data):
+    """One rule: what is due is computed in Python, SQL compares with an instant."""
     chosen = random.Random(7)
     codes = [stock.code for stock in ReportStore(engine).stocks()]
     for code in codes:
@@ -204,14 +200,15 @@ def test_late_by_sql_is_late_by_the_judge(reading, engine, reference_data):
                 covered_from=chosen.choice([None, day("2026-11-02")]),
                 settled_through=chosen.choice([None, through]),
                 ended=chosen.random() < 0.1,
-                collected_at=chosen.choice(
+                asked_at=chosen.choice(
                     [None, NOW - timedelta(minutes=chosen.randrange(6000))]
                 ),
             )
     execute(
         engine,
         "UPDATE stocks SET listed = stock_code > '005930', "
-        "is_target = stock_code <> '035420'",
+        "is_target = stock_code <> '035420', listed_on = CASE "
+        "WHEN stock_code > '200000' THEN cast('2026-11-20' AS date) END",
     )
     store = ReportStore(reading)
     for minutes in (0, 3, 40, 60 * 11, 60 * 24):
@@ -225,7 +222,7 @@ def test_late_by_sql_is_late_by_the_judge(reading, engine, reference_data):
 
 
 def test_the_cause_of_late_series_is_that_of_their_newest_task(client, engine):
-    a_series(engine, collected_at=kst("2026-11-20 10:20:04"))
+    a_series(engine, asked_at=kst("2026-11-20 10:20:04"))
     execute(
         engine,
         "INSERT INTO runs (run_id, message_id, trigger, requested_at) "

@@ -164,6 +164,7 @@ def test_functions_are_what_pipeline_yaml_says(resources):
                 "THREADS": str(wanted.concurrency),
             }.items()
         )
+        assert ("SCHEDULES" in environment) == wanted.reads_schedules
         assert ("CLOUD_SQL_INSTANCE" in environment) == (wanted.database != "none")
         if wanted.database_pool:
             assert environment["DATABASE_POOL"] == str(wanted.database_pool)

@@ -94,6 +94,10 @@ class Desk:
     def series(self, timeframe="1d"):
         return self.memory.series_of(a_request(timeframe))
 
+    def asked_at(self, timeframe="1d"):
+        """Through when all that the broker had was asked for."""
+        return self.memory.asked_at(a_request(timeframe))
+
     def stored(self, timeframe="1d"):
         """The candles we have, oldest first."""
         mine = self.memory.candles["005930", timeframe]

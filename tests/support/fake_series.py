@@ -221,6 +221,7 @@ class Memory:
         self.calendar_version = calendar.version
         self.tasks = {}
         self.series = defaultdict(Series)
+        self.asked = {}
         self.leases = {}
         self.candles = defaultdict(dict)
         self.rescaled = set()
@@ -236,6 +237,10 @@ class Memory:
         """Write down a task for the request."""
         self.tasks.setdefault(_task(request), FakeTask())
         return request
+
+    def asked_at(self, request):
+        """Through when all that the broker had was asked for."""
+        return self.asked.get(_key(request))
 
     def task(self, request):
         return self.tasks[_task(request)]
@@ -386,6 +391,8 @@ class FakeStore:
         expected = [at for at in collected.expected if kst_date(at) not in quiet]
         missing = missing_slots(expected, known, ())
         memory.series[key] = replace(collected.series, version=current.version + 1)
+        asked = [memory.asked.get(key), collected.asked_through]
+        memory.asked[key] = max(filter(None, asked), default=None)
         stored = Stored(
             state=task_state(collected, missing),
             counts=WriteCounts(

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from functions.collector.collect import collect
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from functions.reference_sync.reference_data import bundled_calendar
+from infra import topology
 from infra.local.broker.broker import Answer, Broker, Limit
 from infra.local.broker.faults import Fault, Kind
 from infra.local.broker.market import MINUTE_RETENTION
@@ -36,6 +37,7 @@ from shared.database.rate_slots import NoLimit
 from shared.database.run_ledger import RunLedger, run_id_of
 from shared.database.stock_store import StockStore
 from shared.database.task_ledger import TaskLedger
+from shared.freshness import DueTimes
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.charts import KiwoomCandles
 from shared.kiwoom.client import KiwoomClient
@@ -47,6 +49,7 @@ from tests.support.broker_client import ENTRIES, a_market
 from tests.support.builders import day, kst
 
 CALENDAR = bundled_calendar()
+TICKS = topology.ticks(topology.load())
 JUDGES_CALENDAR = judge.Sessions(CALENDAR.sessions)
 URL = "https://api.kiwoom.com"
 STOCK = "005930"
@@ -164,9 +167,8 @@ class PipelineHarness:
             data=json.dumps(fields).encode(),
             published_at=datetime.now(UTC),
         )
-        dispatch(
-            message, self.stocks, self.ledger, self.publish, self.calendar, self.now
-        )
+        due = DueTimes(self.calendar, TICKS)
+        dispatch(message, self.stocks, self.ledger, self.publish, due, self.now)
         return run_id
 
     def deliver(self, message):

@@ -43,7 +43,7 @@ CANDLES = text("""
 """)
 SERIES = text("""
     INSERT INTO series (stock_code, timeframe, covered_from, wanted_from, loaded_on,
-                        settled_through, oldest, collected_at)
+                        settled_through, oldest, asked_at)
     SELECT code, :timeframe, cast(:first AS date), cast(:first AS date),
            cast(:first AS date), cast(:last AS date), cast(:oldest AS date),
            cast(:asked_at AS timestamptz)

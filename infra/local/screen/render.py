@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from infra.local.announcement import Announcement
     from infra.local.screen.snapshot import DeadLetter, Limit, Run, Snapshot, TaskCount
-    from shared.behind import BehindSeries
+    from shared.reports import BehindSeries
 
 BAR_WIDTH = 20
 # Of the bars: timeframe, bar, requests, candles, series.

@@ -6,11 +6,13 @@ import pytest
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from functions.dispatcher.heartbeat import Pulse, pulse
-from shared.behind import BehindSeries, Reason
+from infra import topology
 from shared.candles import Timeframe
 from shared.errors import CalendarMissing, MalformedMessage, PublishFailed
+from shared.freshness import Due, DueTimes
 from shared.lanes import Lane
 from shared.messages import CollectRequest
+from shared.reports import BehindReason, BehindSeries
 from shared.runs import OpenedRun
 from shared.series import Coverage
 from tests.support.builders import CALENDAR, day, kst
@@ -19,12 +21,13 @@ NOW = kst("2026-11-20 10:30")
 PUBLISHED = kst("2026-11-20 10:29:59")
 
 
+DUE_TIMES = DueTimes(CALENDAR, topology.ticks(topology.load()))
 BEHIND = BehindSeries(
     stock_code="005930",
     stock_name="삼성전자",
     timeframe=Timeframe.DAY_1,
-    reason=Reason.NOT_SETTLED,
-    settled_through=day("2026-11-18"),
+    reason=BehindReason.NOT_ASKED,
+    since=kst("2026-11-20 10:20"),
 )
 
 
@@ -71,8 +74,8 @@ class FakeRuns:
         self.covered_of = list(stock_codes), list(timeframes)
         return self.covered
 
-    def is_unsettled(self, stock_codes, due):
-        self.looked_at.append((list(stock_codes), due))
+    def is_unsettled(self, stock_codes, over):
+        self.looked_at.append((list(stock_codes), over))
         return self.unsettled
 
     def behind(self, due):
@@ -105,7 +108,7 @@ def run(trigger, runs=None, stocks=None, topic=None, now=NOW):
     message = TriggerMessage(
         run_id="run-1", message_id="42", data=data, published_at=PUBLISHED
     )
-    result = dispatch(message, stocks or FakeStocks(), runs, topic, CALENDAR, now)
+    result = dispatch(message, stocks or FakeStocks(), runs, topic, DUE_TIMES, now)
     return result, [CollectRequest.from_bytes(data) for data in topic.messages], runs
 
 
@@ -236,102 +239,48 @@ def test_a_tick_without_a_session_asks_for_nothing_and_is_written_down(now):
 
 
 @pytest.mark.parametrize(
-    ("now", "day", "week"),
+    ("now", "five", "ready", "week"),
     [
-        # Saturday, a holiday, and a Friday before it opens.
-        ("2026-11-21 08:00", "2026-11-20", "2026-11-20"),
-        ("2026-10-09 08:00", "2026-10-08", "2026-10-08"),
-        ("2026-11-20 08:00", "2026-11-19", "2026-11-13"),
+        # The tick of this moment has its time yet.
+        ("2026-11-20 10:30", "2026-11-20 10:25", "2026-11-20 10:21:30", "2026-11-09"),
+        (
+            "2026-11-20 10:31:30",
+            "2026-11-20 10:30",
+            "2026-11-20 10:26:30",
+            "2026-11-09",
+        ),
+        ("2026-11-20 23:00", "2026-11-20 20:05", "2026-11-20 20:01:30", "2026-11-16"),
+        # Before the first candle of the day, the one before is to be settled.
+        ("2026-11-20 09:05", "2026-11-20 07:30", "2026-11-20 00:00", "2026-11-09"),
+        ("2026-11-23 09:05", "2026-11-21 07:30", "2026-11-21 00:00", "2026-11-16"),
     ],
 )
-def test_a_morning_tick_settles_the_session_before_whatever_day_it_is(now, day, week):
-    runs = FakeRuns()
-    runs.unsettled = True
-
-    result, requests, _ = run({"timeframes": ["1d", "1w"]}, runs, now=kst(now))
-
-    assert not result.no_session
-    assert len(requests) == 4
-    ((codes, due),) = runs.looked_at
-    assert codes == ["000660", "005930"]
-    assert {timeframe: str(date) for timeframe, date in due.items()} == {
-        "1d": day,
-        "1w": week,
-    }
-
-
-def test_during_a_session_nothing_is_looked_up():
-    _, _, runs = run({"timeframe": "5m"})
-
-    assert runs.looked_at == []
-
-
-@pytest.mark.parametrize(
-    "more",
-    [{"force": True}, {"period": "30d"}, {"mode": "backfill"}, {"start": "2026-01-02"}],
-)
-def test_history_and_force_need_no_session(more):
-    result, requests, _ = run({"timeframe": "5m"} | more, now=kst("2026-11-21 10:00"))
-
-    assert not result.no_session
-    assert len(requests) == 2
-
-
-def test_a_tick_in_the_evening_still_has_its_session():
-    assert not run({"timeframe": "5m"}, now=kst("2026-11-20 20:45"))[0].no_session
-
-
-def test_a_tick_that_comes_after_its_successor_asks_for_nothing():
-    runs = FakeRuns()
-    runs.successor = "run-9"
-
-    result, requests, _ = run({"timeframe": "5m"}, runs)
-
-    assert (result.superseded_by, result.published, requests) == ("run-9", 0, [])
-    assert runs.opened.tick_of == PUBLISHED
-
-
-@pytest.mark.parametrize(
-    "trigger",
-    [
-        {"timeframe": "5m", "force": True},
-        {"timeframe": "5m", "period": "30d"},
-        {"timeframe": "5m", "mode": "backfill"},
-    ],
-)
-def test_what_an_operator_asks_for_is_never_superseded(trigger):
-    _, _, runs = run(trigger)
-
-    assert runs.opened.tick_of is None
-
-
-@pytest.mark.parametrize(
-    ("now", "day", "week"),
-    [
-        # Thursday settles on Friday morning; in the evening it is missed.
-        ("2026-11-20 10:30", "2026-11-18", "2026-11-13"),
-        ("2026-11-20 17:59", "2026-11-18", "2026-11-13"),
-        ("2026-11-20 18:00", "2026-11-19", "2026-11-13"),
-        ("2026-11-23 09:05", "2026-11-20", "2026-11-20"),
-    ],
-)
-def test_a_tick_tells_which_series_are_behind(now, day, week):
+def test_a_tick_tells_which_series_are_behind(now, five, ready, week):
     result, _, runs = run({"timeframe": "5m"}, now=kst(now))
 
     assert list(result.behind) == [BEHIND]
-    assert runs.due[Timeframe.MINUTE_5].isoformat() == day
-    assert runs.due[Timeframe.WEEK_1].isoformat() == week
+    due = runs.due[Timeframe.MINUTE_5]
+    assert (due.at, due.ready_at) == (kst(five), kst(ready))
+    assert runs.due[Timeframe.WEEK_1].day == day(week)
+
+
+def test_a_repair_does_not_look_for_what_is_behind():
+    result, _, _ = run({"timeframe": "5m", "mode": "repair"})
+
+    assert result.behind == ()
 
 
 def test_a_heartbeat_is_answered_with_what_is_behind_and_starts_nothing():
     runs = FakeRuns()
 
-    found = pulse(FakeStocks(), runs, lambda: CALENDAR, kst("2026-11-20 18:00"))
+    found = pulse(FakeStocks(), runs, lambda: DUE_TIMES, kst("2026-11-20 18:03"))
 
     assert found == Pulse(
         targets=2, behind=[BEHIND], last_run_at=kst("2026-11-20 10:25")
     )
-    assert runs.due[Timeframe.MINUTE_5] == day("2026-11-19")
+    assert runs.due[Timeframe.DAY_1] == Due(
+        day("2026-11-19"), kst("2026-11-20 07:30"), kst("2026-11-20")
+    )
     assert runs.history == []
 
 

@@ -85,6 +85,99 @@ def test_a_candle_that_forms_today_is_overwritten_without_a_revision():
     assert (result.stored.counts.updated, result.stored.counts.revised) == (1, 0)
 
 
+# Asked: through when all that the broker had was asked for
+
+
+def test_a_tick_and_a_first_load_ask_for_all_that_there_is():
+    desk = loaded()
+    assert desk.asked_at() == kst("2026-11-18 21:00")
+
+    desk.run(now="2026-11-19 10:30")
+    assert desk.asked_at() == kst("2026-11-19 10:30")
+
+
+def test_a_tick_that_finds_nothing_new_has_asked():
+    desk = loaded()
+    desk.source.candles = between(CANDLES, "2026-10-08", "2026-11-18")
+    desk.ledger.halted = True
+
+    desk.run(now="2026-11-19 10:30")
+
+    assert desk.asked_at() == kst("2026-11-19 10:30")
+
+
+def test_where_all_is_settled_no_request_is_needed_to_know_that_nothing_is_new():
+    desk = loaded()
+    desk.run(now="2026-11-19 08:00")
+
+    assert desk.asks(now="2026-11-19 08:30") == []
+    assert desk.asked_at() == kst("2026-11-19 08:30")
+
+
+def test_a_task_that_asks_nothing_proves_nothing_of_what_may_be_new():
+    desk = loaded()
+    desk.run(now="2026-11-19 08:00")
+
+    ours = {"start": "2026-10-08", "end": "2026-11-18", "mode": Mode.BACKFILL}
+    assert desk.asks(now="2026-11-19 10:30", **ours) == []
+    assert desk.asked_at() == kst("2026-11-19 08:00")
+
+
+@pytest.mark.parametrize("mode", [Mode.BACKFILL, Mode.VERIFY])
+def test_old_days_that_are_read_again_prove_nothing_of_the_newest(mode):
+    desk = loaded()
+
+    asked = desk.asks(
+        now="2026-11-20 10:30",
+        start="2026-09-01",
+        end="2026-10-20",
+        mode=mode,
+        force=mode is Mode.BACKFILL,
+    )
+
+    assert asked
+    assert desk.asked_at() == kst("2026-11-18 21:00")
+
+
+def test_a_verification_of_all_days_has_asked_for_the_newest():
+    desk = loaded()
+
+    desk.run(now="2026-11-19 10:30", mode=Mode.VERIFY)
+
+    assert desk.asked_at() == kst("2026-11-19 10:30")
+
+
+def test_a_range_that_ends_asks_for_no_more_than_the_end_of_its_last_day():
+    desk = loaded()
+
+    desk.run(now="2026-11-20 10:30", end="2026-11-20", mode=Mode.BACKFILL)
+
+    assert desk.asked_at() == kst("2026-11-20 00:00")
+
+
+def test_an_attempt_that_goes_on_with_pages_has_asked_when_they_were_read():
+    desk = loaded(page_size=1)
+    desk.source.odd = {2: [KiwoomUnavailable("no answer")]}
+    task = desk.task()
+    desk.now = kst("2026-11-20 10:30")
+    with pytest.raises(KiwoomUnavailable):
+        desk.attempt(task)
+
+    desk.now += timedelta(minutes=5)
+    desk.attempt(task)
+
+    assert desk.asked_at() == kst("2026-11-20 10:30")
+
+
+def test_a_listed_stock_of_which_the_broker_has_nothing_was_asked_for():
+    desk = Desk([], now="2026-11-19 21:00")
+    desk.ledger.halted = True
+
+    desk.run()
+
+    assert desk.asked_at() == kst("2026-11-19 21:00")
+
+
 # Settled: read on a later day, as far as the newest row proves
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from fractions import Fraction
 
 import pytest
@@ -29,6 +30,17 @@ def repair(desk, timeframe="1d", **request):
     """One repair; pages and anchors of the source are those of this repair only."""
     desk.source.pages, desk.source.anchors = [], []
     return desk.run(timeframe, mode=Mode.REPAIR, **request)
+
+
+def test_a_repair_proves_nothing_of_what_may_be_new():
+    desk = loaded()
+    before = desk.asked_at()
+    desk.loses("2026-11-17")
+    desk.now += timedelta(hours=1)
+
+    repair(desk)
+
+    assert desk.asked_at() == before
 
 
 def test_where_nothing_is_missing_nothing_is_requested():

@@ -18,8 +18,8 @@ from infra.local.screen.snapshot import (
     TaskCount,
 )
 from infra.local.screen.terminal import Terminal
-from shared.behind import BehindSeries, Reason
 from shared.candles import Timeframe
+from shared.reports import BehindReason, BehindSeries
 from tests.support.builders import kst
 
 NOW = kst("2026-11-20 10:30:07")
@@ -320,8 +320,8 @@ def test_targets_that_are_behind_are_named_once_with_their_timeframes():
             stock_code=f"{number:06}",
             stock_name="가상",
             timeframe=timeframe,
-            reason=Reason.NEVER_LOADED,
-            settled_through=None,
+            reason=BehindReason.NEVER_LOADED,
+            since=None,
         )
         for number in range(12)
         for timeframe in (Timeframe.DAY_1, Timeframe.WEEK_1)

@@ -8,7 +8,7 @@ import pytest
 
 from infra import topology
 from shared.candles import Timeframe
-from shared.freshness import COMPLETION, DueTimes, Tick
+from shared.freshness import COMPLETION, Due, DueTimes, Tick
 from shared.sessions import Calendar
 from tests.support.builders import CALENDAR, day, kst
 
@@ -17,9 +17,11 @@ DAY, WEEK = Timeframe.DAY_1, Timeframe.WEEK_1
 
 
 def the_ticks():
-    schedules = topology.load().schedules.values()
-    ticks = (Tick.of(s.cron, s.payload) for s in schedules if s.topic == "triggers")
-    return [tick for tick in ticks if tick]
+    return topology.ticks(topology.load())
+
+
+def at(due):
+    return due and due.at
 
 
 DUE = DueTimes(CALENDAR, the_ticks())
@@ -66,7 +68,7 @@ def test_a_timeframe_that_is_none_is_refused():
     ],
 )
 def test_a_candle_is_due_at_the_first_tick_after_its_end(timeframe, slot, due_at):
-    assert DUE.due_at(timeframe, kst(slot)) == kst(due_at)
+    assert at(DUE.due(timeframe, kst(slot))) == kst(due_at)
 
 
 def test_a_tick_exactly_when_the_candle_is_complete_is_early_enough():
@@ -78,7 +80,7 @@ def test_a_tick_exactly_when_the_candle_is_complete_is_early_enough():
 
     assert due.next_tick(M60, end + COMPLETION) == kst("2026-11-20 10:03")
     # 09:30 and ninety seconds is before the tick at 09:32.
-    assert DUE.due_at(M30, kst("2026-11-20 09:00")) == kst("2026-11-20 09:32")
+    assert at(DUE.due(M30, kst("2026-11-20 09:00"))) == kst("2026-11-20 09:32")
 
 
 def test_exam_day_opens_and_closes_an_hour_later():
@@ -86,11 +88,11 @@ def test_exam_day_opens_and_closes_an_hour_later():
     slots = CALENDAR.slots(M5, day("2026-11-19"))
 
     assert slots[0] == kst("2026-11-19 10:00")
-    assert DUE.due_at(M5, slots[0]) == kst("2026-11-19 10:10")
+    assert at(DUE.due(M5, slots[0])) == kst("2026-11-19 10:10")
     assert DUE.latest(M5, day("2026-11-19"), kst("2026-11-19 10:09")) is None
     # The candles of the closing auction are those of 16:30 and 16:35.
     assert kst("2026-11-19 16:35") in slots
-    assert DUE.due_at(M5, kst("2026-11-19 16:35")) == kst("2026-11-19 16:45")
+    assert at(DUE.due(M5, kst("2026-11-19 16:35"))) == kst("2026-11-19 16:45")
 
 
 def test_new_years_opening_is_at_ten():
@@ -106,9 +108,8 @@ def test_a_closed_day_makes_nothing_due():
 
     assert closed.latest(M5, day("2026-11-20"), then) is None
     # The session before it was settled on the morning of the closed day.
-    assert closed.latest_of_all(M5, then) == (
-        day("2026-11-19"),
-        kst("2026-11-20 07:30"),
+    assert closed.latest_of_all(M5, then) == Due(
+        day("2026-11-19"), kst("2026-11-20 07:30"), kst("2026-11-20")
     )
 
 
@@ -121,44 +122,61 @@ def test_special_hours_move_what_is_due():
 
 
 def test_a_session_is_read_for_the_last_time_on_the_next_morning():
-    assert DUE.final_at(M5, day("2026-11-19")) == kst("2026-11-20 07:30")
+    assert at(DUE.final(M5, day("2026-11-19"))) == kst("2026-11-20 07:30")
     # Also on a weekend.
-    assert DUE.final_at(M5, day("2026-11-20")) == kst("2026-11-21 07:30")
-    assert DUE.final_at(DAY, day("2026-11-20")) == kst("2026-11-21 07:30")
-    assert DUE.final_at(WEEK, day("2026-11-16")) == kst("2026-11-21 07:30")
+    assert at(DUE.final(M5, day("2026-11-20"))) == kst("2026-11-21 07:30")
+    assert at(DUE.final(DAY, day("2026-11-20"))) == kst("2026-11-21 07:30")
+    assert at(DUE.final(WEEK, day("2026-11-16"))) == kst("2026-11-21 07:30")
 
 
 def test_a_week_is_read_after_its_last_session_whatever_day_that_is():
     # 2026-09-24 to 28 is Chuseok: the week's sessions are Monday to Wednesday.
-    assert DUE.final_at(WEEK, day("2026-09-21")) == kst("2026-09-24 07:30")
-    assert DUE.due_at(WEEK, kst("2026-09-21")) == kst("2026-09-23 20:50")
+    assert at(DUE.final(WEEK, day("2026-09-21"))) == kst("2026-09-24 07:30")
+    assert at(DUE.due(WEEK, kst("2026-09-21"))) == kst("2026-09-23 20:50")
 
 
 def test_a_week_beyond_the_calendar_is_not_due():
     sessions = {d: h for d, h in CALENDAR.sessions.items() if d <= day("2026-11-18")}
     due = DueTimes(Calendar(sessions, CALENDAR.first, day("2026-11-18")), the_ticks())
 
-    assert due.due_at(WEEK, kst("2026-11-16")) is None
-    assert due.final_at(WEEK, day("2026-11-16")) is None
+    assert at(due.due(WEEK, kst("2026-11-16"))) is None
+    assert due.final(WEEK, day("2026-11-16")) is None
 
 
 def test_the_last_due_time_moves_from_candle_to_candle_to_the_final_reading():
     friday = day("2026-11-20")
 
     assert DUE.latest(M60, friday, kst("2026-11-20 10:02:59")) is None
-    assert DUE.latest(M60, friday, kst("2026-11-20 10:03")) == kst("2026-11-20 10:03")
-    assert DUE.latest(M60, friday, kst("2026-11-21 07:29")) == kst("2026-11-20 20:03")
-    assert DUE.latest(M60, friday, kst("2026-11-24 12:00")) == kst("2026-11-21 07:30")
+    for now, due_at, ready_at in (
+        ("2026-11-20 10:03", "2026-11-20 10:03", "2026-11-20 10:01:30"),
+        ("2026-11-21 07:29", "2026-11-20 20:03", "2026-11-20 20:01:30"),
+        ("2026-11-24 12:00", "2026-11-21 07:30", "2026-11-21 00:00"),
+    ):
+        due = Due(friday, kst(due_at), kst(ready_at))
+        assert DUE.latest(M60, friday, kst(now)) == due
+
+
+def test_of_candles_that_are_due_at_one_tick_the_newest_counts():
+    """At 16:02 the tick asks for 15:30; the one of an hour is due at the next tick."""
+    evening = Tick.of("40 20 * * 1-5", {"timeframe": "60m"})
+    due = DueTimes(CALENDAR, [evening] if evening else [])
+
+    assert due.latest(M60, day("2026-11-20"), kst("2026-11-20 21:00")) == Due(
+        day("2026-11-20"), kst("2026-11-20 20:40"), kst("2026-11-20 20:01:30")
+    )
 
 
 def test_the_newest_session_with_something_due_is_found():
     # Today has opened, and nothing of it is due: the morning settled Thursday.
     early = kst("2026-11-20 09:04")
-    assert DUE.latest_of_all(M5, early) == (day("2026-11-19"), kst("2026-11-20 07:30"))
+    settling = Due(day("2026-11-19"), kst("2026-11-20 07:30"), kst("2026-11-20"))
+    assert DUE.latest_of_all(M5, early) == settling
     assert DUE.newest_due_slot(M5, early) == kst("2026-11-19 19:55")
 
     later = kst("2026-11-20 09:12")
-    assert DUE.latest_of_all(M5, later) == (day("2026-11-20"), kst("2026-11-20 09:10"))
+    assert DUE.latest_of_all(M5, later) == Due(
+        day("2026-11-20"), kst("2026-11-20 09:10"), kst("2026-11-20 09:06:30")
+    )
     assert DUE.newest_due_slot(M5, later) == kst("2026-11-20 09:00")
 
 
@@ -167,7 +185,7 @@ def test_where_schedules_are_paused_nothing_is_due():
     now = kst("2026-11-20 12:00")
 
     assert paused.next_tick(M5, now) is None
-    assert paused.due_at(M5, kst("2026-11-20 09:00")) is None
+    assert at(paused.due(M5, kst("2026-11-20 09:00"))) is None
     assert paused.latest(M5, day("2026-11-20"), now) is None
     assert paused.latest_of_all(M5, now) is None
     assert paused.newest_due_slot(M5, now) is None

@@ -302,6 +302,40 @@ def test_a_target_that_was_never_loaded_is_late_on_the_newest_session_due():
     assert a_judge().is_late(never)
 
 
+def test_a_target_of_which_the_broker_has_nothing_is_not_late():
+    asked = SeriesFacts(series=Series(), asked_at=kst("2026-11-20 10:30:03"))
+
+    assert told(verdict(asked, FRIDAY)) == (State.NO_TRADES, Reason.BROKER_HAS_NONE)
+    assert verdict(asked, THURSDAY).state is State.NOT_ASKED
+    assert not a_judge().is_late(asked)
+
+
+def test_before_its_first_session_a_target_is_not_late():
+    coming = SeriesFacts(series=Series(), listed_on=day("2026-11-23"))
+
+    assert verdict(coming, FRIDAY).reason is Reason.BEFORE_LISTING
+    assert not a_judge().is_late(coming)
+    assert a_judge(now=kst("2026-11-23 09:31")).is_late(coming)
+
+
+def test_asked_between_two_ticks_is_fresh_once_the_candle_was_complete():
+    early = a_series(asked="2026-11-20 10:26:29")
+    enough = a_series(asked="2026-11-20 10:26:30")
+    now = kst("2026-11-20 10:32")
+
+    assert a_judge(now=now).is_late(early)
+    assert verdict(early, FRIDAY, now=now).state is State.LATE
+    assert not a_judge(now=now).is_late(enough)
+    assert verdict(enough, FRIDAY, now=now).state is State.PROVISIONAL
+
+
+def test_a_session_that_was_settled_before_the_morning_tick_is_fresh():
+    """By a run at night, so that the tick at 07:30 has nothing to ask."""
+    known = a_series(asked="2026-11-20 00:10:00")
+
+    assert not a_judge(now=kst("2026-11-20 09:08")).is_late(known)
+
+
 def test_a_stock_that_is_no_target_is_not_late_for_never_being_loaded():
     never = SeriesFacts(series=Series(), is_target=False)
 
