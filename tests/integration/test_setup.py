@@ -28,8 +28,9 @@ def checkout(tmp_path):
     for name in ("setup.sh", "clean.sh"):
         shutil.copy(servers.ROOT / "infra" / "local" / name, root / "infra" / "local")
     shutil.copy(servers.ROOT / "Makefile", root)
-    for name in ("requirements.txt", "requirements-local.txt"):
-        (root / name).write_text("six==1.17.0\n")
+    (root / "locks").mkdir()
+    locked = f"six==1.17.0 --hash=sha256:{'0' * 64}\n"
+    (root / "locks" / "local.txt").write_text(locked)
     # Whether there is a PostgreSQL is not the question here.
     (root / "infra" / "local" / "postgres_binaries.py").write_text(
         "def installed():\n    return ['one']\n"
@@ -59,7 +60,7 @@ def set_up(checkout, **environ):
         "PIP_CONFIG_FILE": os.devnull,
         "PYTHON": sys.executable,
     }
-    command = ["infra/local/setup.sh", ".venv", "requirements-local.txt"]
+    command = ["infra/local/setup.sh", ".venv", "locks/local.txt"]
     return run(checkout, *command, **(offline | environ))
 
 
@@ -175,8 +176,7 @@ def test_clean_removes_all_of_it(checkout):
     assert {path.name for path in checkout.iterdir()} == {
         "Makefile",
         "infra",
-        "requirements.txt",
-        "requirements-local.txt",
+        "locks",
     }
 
 
