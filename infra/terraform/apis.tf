@@ -1,5 +1,9 @@
 locals {
-  apis = concat(var.billing_account == null ? [] : ["billingbudgets.googleapis.com"], var.export_to_bigquery ? ["bigquery.googleapis.com"] : [], [
+  optional_apis = {
+    "billingbudgets.googleapis.com" = var.billing_account != null
+    "bigquery.googleapis.com"       = var.export_to_bigquery
+  }
+  apis = concat([for api, is_used in local.optional_apis : api if is_used], [
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudfunctions.googleapis.com",

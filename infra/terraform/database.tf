@@ -103,9 +103,12 @@ resource "google_sql_database_instance" "this" {
   depends_on = [google_service_networking_connection.database]
 }
 
+# A database to which anybody is connected cannot be dropped, nor an account on which
+# anything depends. These go with their instance, so a destroy leaves them to it.
 resource "google_sql_database" "this" {
-  name     = "pipeline"
-  instance = google_sql_database_instance.this.name
+  name            = "pipeline"
+  instance        = google_sql_database_instance.this.name
+  deletion_policy = "ABANDON"
 }
 
 # Accounts sign in by IAM, without a password. They are given their roles by the migration,
@@ -113,11 +116,13 @@ resource "google_sql_database" "this" {
 resource "google_sql_user" "function" {
   for_each = local.with_database
 
-  name     = trimsuffix(google_service_account.function[each.key].email, ".gserviceaccount.com")
-  instance = google_sql_database_instance.this.name
-  type     = "CLOUD_IAM_SERVICE_ACCOUNT"
+  name            = trimsuffix(google_service_account.function[each.key].email, local.suffix)
+  instance        = google_sql_database_instance.this.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  deletion_policy = "ABANDON"
 }
 
+# A person who leaves the list is dropped: nobody but the administrator owns anything.
 resource "google_sql_user" "reader" {
   for_each = var.database_readers
 
@@ -128,8 +133,9 @@ resource "google_sql_user" "reader" {
 
 # The migration acts as this role: it owns the tables, so that no account does.
 resource "google_sql_user" "migrator" {
-  name           = trimsuffix(google_service_account.migrator.email, ".gserviceaccount.com")
-  instance       = google_sql_database_instance.this.name
-  type           = "CLOUD_IAM_SERVICE_ACCOUNT"
-  database_roles = ["cloudsqlsuperuser"]
+  name            = trimsuffix(google_service_account.migrator.email, local.suffix)
+  instance        = google_sql_database_instance.this.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  database_roles  = ["cloudsqlsuperuser"]
+  deletion_policy = "ABANDON"
 }

@@ -6,7 +6,7 @@ resource "google_service_account" "function" {
   account_id   = local.service_name[each.key]
   display_name = "Function ${each.key}"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "push" {
@@ -15,19 +15,19 @@ resource "google_service_account" "push" {
   account_id   = "push-${local.service_name[each.key]}"
   display_name = "Pushes messages to ${each.key}"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "builder" {
   account_id   = "builder"
   display_name = "Builds the functions"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "migrator" {
   account_id   = "migrator"
   display_name = "Migrates the database; operators act as it"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }

@@ -2,7 +2,7 @@ resource "google_compute_network" "this" {
   name                    = "pipeline"
   auto_create_subnetworks = false
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 locals {
@@ -53,7 +53,7 @@ resource "google_compute_address" "egress" {
   region       = var.region
   address_type = "EXTERNAL"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_compute_router" "this" {

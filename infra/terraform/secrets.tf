@@ -13,5 +13,5 @@ resource "google_secret_manager_secret" "this" {
     }
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }

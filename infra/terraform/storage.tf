@@ -13,7 +13,7 @@ resource "google_storage_bucket" "sources" {
     enabled = true
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_storage_bucket_object" "package" {
@@ -51,5 +51,5 @@ resource "google_artifact_registry_repository" "images" {
     }
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }

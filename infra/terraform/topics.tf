@@ -10,5 +10,5 @@ resource "google_pubsub_topic" "this" {
     allowed_persistence_regions = [var.region]
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }

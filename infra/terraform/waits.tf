@@ -1,6 +1,18 @@
 # Google answers that these exist before everything that uses them knows it, and no
 # resource of the provider waits for that.
 
+# An API answers "has not been used in project before or it is disabled" for some time after
+# it has been enabled; Google asks to wait a few minutes.
+resource "time_sleep" "apis" {
+  create_duration = "120s"
+
+  triggers = {
+    apis = join(",", sort(local.apis))
+  }
+
+  depends_on = [google_project_service.this]
+}
+
 # A build seconds after its account was given rights fails half of the time
 # (hashicorp/terraform-provider-google issue 20571).
 resource "time_sleep" "builder_rights" {
