@@ -1,26 +1,80 @@
 locals {
   runbook = "docs/runbook.md"
+  # Where the counts of the log are, in names of metrics.
+  counted = "logging.googleapis.com/user/pipeline"
 
   # Canonical log lines of the functions, counted. The filter is on the event's name.
   log_metrics = {
-    collected       = { event = "collected", description = "Finished tasks", label = "timeframe" }
-    stale-series    = { event = "stale_series", description = "Ticks and heartbeats that found stale series", label = "timeframe" }
-    heartbeat       = { event = "heartbeat", description = "Heartbeats that the dispatcher answered", label = null }
-    token-checked   = { event = "(token_refreshed|token_kept)", description = "Checks that found or issued a valid token", label = null }
-    token-contested = { event = "token_contested", description = "Tokens that another program ended", label = null }
-    horizon-near    = { event = "calendar_horizon_near", description = "Syncs that found a calendar about to end", label = null }
-    unforeseen      = { event = "unforeseen", description = "Bugs", label = null }
+    collected = {
+      event       = "collected"
+      description = "Finished tasks"
+      label       = "timeframe"
+    }
+    stale-series = {
+      event       = "stale_series"
+      description = "Ticks and heartbeats that found stale series"
+      label       = "timeframe"
+    }
+    heartbeat = {
+      event       = "heartbeat"
+      description = "Heartbeats that the dispatcher answered"
+      label       = null
+    }
+    token-checked = {
+      event       = "(token_refreshed|token_kept)"
+      description = "Checks that found or issued a valid token"
+      label       = null
+    }
+    token-contested = {
+      event       = "token_contested"
+      description = "Tokens that another program ended"
+      label       = null
+    }
+    horizon-near = {
+      event       = "calendar_horizon_near"
+      description = "Syncs that found a calendar about to end"
+      label       = null
+    }
+    unforeseen = {
+      event       = "unforeseen"
+      description = "Bugs"
+      label       = null
+    }
   }
 
   charts = {
-    "Tasks done"              = { metric = "logging.googleapis.com/user/pipeline/collected", aligner = "ALIGN_DELTA" }
-    "Ticks with stale series" = { metric = "logging.googleapis.com/user/pipeline/stale-series", aligner = "ALIGN_DELTA" }
-    "Waiting messages"        = { metric = "pubsub.googleapis.com/subscription/num_undelivered_messages", aligner = "ALIGN_MAX" }
-    "Oldest message, seconds" = { metric = "pubsub.googleapis.com/subscription/oldest_unacked_message_age", aligner = "ALIGN_MAX" }
-    "Responses of functions"  = { metric = "run.googleapis.com/request_count", aligner = "ALIGN_DELTA" }
-    "Instances"               = { metric = "run.googleapis.com/container/instance_count", aligner = "ALIGN_MAX" }
-    "Database connections"    = { metric = "cloudsql.googleapis.com/database/postgresql/num_backends", aligner = "ALIGN_MAX" }
-    "Database disk, bytes"    = { metric = "cloudsql.googleapis.com/database/disk/bytes_used", aligner = "ALIGN_MAX" }
+    "Tasks done" = {
+      metric             = "${local.counted}/collected"
+      per_series_aligner = "ALIGN_DELTA"
+    }
+    "Ticks with stale series" = {
+      metric             = "${local.counted}/stale-series"
+      per_series_aligner = "ALIGN_DELTA"
+    }
+    "Waiting messages" = {
+      metric             = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+      per_series_aligner = "ALIGN_MAX"
+    }
+    "Oldest message, seconds" = {
+      metric             = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
+      per_series_aligner = "ALIGN_MAX"
+    }
+    "Responses of functions" = {
+      metric             = "run.googleapis.com/request_count"
+      per_series_aligner = "ALIGN_DELTA"
+    }
+    "Instances" = {
+      metric             = "run.googleapis.com/container/instance_count"
+      per_series_aligner = "ALIGN_MAX"
+    }
+    "Database connections" = {
+      metric             = "cloudsql.googleapis.com/database/postgresql/num_backends"
+      per_series_aligner = "ALIGN_MAX"
+    }
+    "Database disk, bytes" = {
+      metric             = "cloudsql.googleapis.com/database/disk/bytes_used"
+      per_series_aligner = "ALIGN_MAX"
+    }
   }
 
   widgets = [for title, chart in local.charts : {
@@ -30,77 +84,107 @@ locals {
         plotType = "LINE"
         timeSeriesQuery = {
           timeSeriesFilter = {
-            filter      = "metric.type = \"${chart.metric}\""
-            aggregation = { alignmentPeriod = "300s", perSeriesAligner = chart.aligner }
+            filter = "metric.type = \"${chart.metric}\""
+            aggregation = {
+              alignmentPeriod  = "300s"
+              perSeriesAligner = chart.per_series_aligner
+            }
           }
         }
       }]
     }
   }]
 
+  subscriptions_of = {
+    dead_letters = join("|", keys(local.pipeline.dead_letter_subscriptions))
+    work         = join("|", keys(local.subscriptions))
+  }
+
+  # Arguments have the provider's own names; a filter is the metric and the resource that
+  # it belongs to, and what else must hold.
   alerts = {
     stale-series = {
-      title    = "Stale series"
-      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/stale-series\" AND resource.type = \"cloud_run_revision\""
-      above    = 0
-      lasts    = "0s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      severity = "CRITICAL"
+      title                = "Stale series"
+      metric               = "${local.counted}/stale-series"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "CRITICAL"
     }
     dead-letters = {
       title    = "Messages in the dead-letter topic"
-      filter   = "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.pipeline.dead_letter_subscriptions))}\")"
-      above    = 0
-      lasts    = "0s"
-      aligner  = "ALIGN_MAX"
-      reducer  = "REDUCE_SUM"
-      severity = "ERROR"
+      metric   = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+      resource = "pubsub_subscription"
+      only = join("", [
+        "resource.labels.subscription_id = ",
+        "monitoring.regex.full_match(\"${local.subscriptions_of.dead_letters}\")",
+      ])
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_MAX"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "ERROR"
     }
     oldest-message = {
       title    = "A message has been waiting for more than an hour"
-      filter   = "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = monitoring.regex.full_match(\"${join("|", keys(local.subscriptions))}\")"
-      above    = 3600
-      lasts    = "300s"
-      aligner  = "ALIGN_MAX"
-      reducer  = "REDUCE_MAX"
-      severity = "ERROR"
+      metric   = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
+      resource = "pubsub_subscription"
+      only = join("", [
+        "resource.labels.subscription_id = ",
+        "monitoring.regex.full_match(\"${local.subscriptions_of.work}\")",
+      ])
+      threshold_value      = 3600
+      duration             = "300s"
+      per_series_aligner   = "ALIGN_MAX"
+      cross_series_reducer = "REDUCE_MAX"
+      severity             = "ERROR"
     }
     error-rate = {
-      title    = "Functions fail"
-      filter   = "metric.type = \"run.googleapis.com/request_count\" AND resource.type = \"cloud_run_revision\" AND metric.labels.response_code_class = \"5xx\""
-      above    = 20
-      lasts    = "600s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      severity = "WARNING"
+      title                = "Functions fail"
+      metric               = "run.googleapis.com/request_count"
+      resource             = "cloud_run_revision"
+      only                 = "metric.labels.response_code_class = \"5xx\""
+      threshold_value      = 20
+      duration             = "600s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "WARNING"
     }
     database-connections = {
-      title    = "Database connections are running out"
-      filter   = "metric.type = \"cloudsql.googleapis.com/database/postgresql/num_backends\" AND resource.type = \"cloudsql_database\""
-      above    = floor(0.8 * var.database_max_connections)
-      lasts    = "300s"
-      aligner  = "ALIGN_MAX"
-      reducer  = "REDUCE_SUM"
-      severity = "WARNING"
+      title                = "Database connections are running out"
+      metric               = "cloudsql.googleapis.com/database/postgresql/num_backends"
+      resource             = "cloudsql_database"
+      only                 = null
+      threshold_value      = floor(0.8 * var.database_max_connections)
+      duration             = "300s"
+      per_series_aligner   = "ALIGN_MAX"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "WARNING"
     }
     token-contested = {
-      title    = "Another program issues tokens for the app key"
-      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/token-contested\" AND resource.type = \"cloud_run_revision\""
-      above    = 0
-      lasts    = "0s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      severity = "ERROR"
+      title                = "Another program issues tokens for the app key"
+      metric               = "${local.counted}/token-contested"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "ERROR"
     }
     calendar-horizon = {
-      title    = "The trading calendar ends within 60 days"
-      filter   = "metric.type = \"logging.googleapis.com/user/pipeline/horizon-near\" AND resource.type = \"cloud_run_revision\""
-      above    = 0
-      lasts    = "0s"
-      aligner  = "ALIGN_DELTA"
-      reducer  = "REDUCE_SUM"
-      severity = "WARNING"
+      title                = "The trading calendar ends within 60 days"
+      metric               = "${local.counted}/horizon-near"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "WARNING"
     }
   }
 }
@@ -113,7 +197,7 @@ resource "google_monitoring_notification_channel" "email" {
     email_address = var.alert_email
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_logging_metric" "this" {
@@ -121,7 +205,10 @@ resource "google_logging_metric" "this" {
 
   name        = "pipeline/${each.key}"
   description = each.value.description
-  filter      = "resource.type = \"cloud_run_revision\" AND jsonPayload.event =~ \"^${each.value.event}$\""
+  filter = join(" AND ", [
+    "resource.type = \"cloud_run_revision\"",
+    "jsonPayload.event =~ \"^${each.value.event}$\"",
+  ])
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -142,7 +229,7 @@ resource "google_logging_metric" "this" {
     (each.value.label) = "EXTRACT(jsonPayload.${each.value.label})"
   }
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_monitoring_alert_policy" "threshold" {
@@ -157,15 +244,19 @@ resource "google_monitoring_alert_policy" "threshold" {
     display_name = each.value.title
 
     condition_threshold {
-      filter          = each.value.filter
+      filter = join(" AND ", compact([
+        "metric.type = \"${each.value.metric}\"",
+        "resource.type = \"${each.value.resource}\"",
+        each.value.only,
+      ]))
       comparison      = "COMPARISON_GT"
-      threshold_value = each.value.above
-      duration        = each.value.lasts
+      threshold_value = each.value.threshold_value
+      duration        = each.value.duration
 
       aggregations {
         alignment_period     = "300s"
-        per_series_aligner   = each.value.aligner
-        cross_series_reducer = each.value.reducer
+        per_series_aligner   = each.value.per_series_aligner
+        cross_series_reducer = each.value.cross_series_reducer
       }
     }
   }
@@ -207,7 +298,10 @@ resource "google_monitoring_alert_policy" "silence" {
     display_name = each.value.condition
 
     condition_absent {
-      filter   = "metric.type = \"logging.googleapis.com/user/${google_logging_metric.this[each.value.metric].name}\" AND resource.type = \"cloud_run_revision\""
+      filter = join(" AND ", [
+        "metric.type = \"${local.counted}/${each.value.metric}\"",
+        "resource.type = \"cloud_run_revision\"",
+      ])
       duration = each.value.duration
 
       aggregations {

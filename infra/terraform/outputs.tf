@@ -20,5 +20,5 @@ output "egress_address" {
 
 output "functions" {
   description = "Where the functions are; only Pub/Sub reaches them."
-  value       = { for name, function in google_cloudfunctions2_function.this : name => function.service_config[0].uri }
+  value       = local.uri_of
 }

@@ -14,11 +14,14 @@ resource "google_pubsub_subscription" "push" {
 
   push_config {
     # The Functions Framework reads the topic from the path.
-    push_endpoint = "${google_cloudfunctions2_function.this[each.value.function].service_config[0].uri}/projects/${var.project_id}/topics/${each.value.topic}"
+    push_endpoint = join("/", [
+      local.uri_of[each.value.function],
+      "projects/${var.project_id}/topics/${each.value.topic}",
+    ])
 
     oidc_token {
       service_account_email = google_service_account.push[each.value.function].email
-      audience              = google_cloudfunctions2_function.this[each.value.function].service_config[0].uri
+      audience              = local.uri_of[each.value.function]
     }
   }
 
