@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import shutil
 import sys
 import zipfile
 from hashlib import sha256
@@ -31,9 +30,8 @@ DATA_SUFFIXES = {".css", ".csv", ".html", ".js", ".json", ".svg", ".txt"}
 
 
 def main() -> int:
-    """Build all zips, the list that Terraform reads, and the folder of the export."""
+    """Build all zips, and the list that Terraform reads."""
     packages = build(topology.load(), BUILD)
-    build_export(BUILD / "export")
     for name, file_name in packages.items():
         size = (BUILD / file_name).stat().st_size
         print(f"{name}: build/{file_name}, {size:,} bytes")
@@ -41,7 +39,7 @@ def main() -> int:
 
 
 def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
-    """Write a zip for each source and one for the job; return their names.
+    """Write a zip for each source and one for each job; return their names.
 
     A source that is deployed several times has one zip.
     """
@@ -50,7 +48,8 @@ def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
         old.unlink()
     sources = {each.source: each for each in pipeline.functions.values()}
     contents = {source: package(function) for source, function in sources.items()}
-    contents["job"] = package_job()
+    contents["export"] = package_export()
+    contents["migrate"] = package_migration()
     packages = {}
     for name, content in contents.items():
         digest = sha256(content).hexdigest()[:HASH_CHARACTERS]
@@ -61,35 +60,39 @@ def build(pipeline: topology.Topology, directory: Path) -> dict[str, str]:
     return packages
 
 
-def build_export(directory: Path) -> None:
-    """Write the folder of the job that exports candles, from which an image is made."""
-    shutil.rmtree(directory, ignore_errors=True)
+def package_export() -> bytes:
+    """The zip of the job that exports candles: the reader, and the core beside it."""
     reader = ROOT / "reader"
-    modules = (reader / "tradesmart").glob("*.py")
-    for module in {*modules, *imported_by(*(reader / "tradesmart").glob("*.py"))}:
-        root = reader if module.is_relative_to(reader) else ROOT
-        to = directory / module.relative_to(root)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(module, to)
-    runtime = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    (connector,) = (line for line in runtime if line.startswith("cloud-sql-"))
-    wanted = (reader / "requirements.txt").read_text(encoding="utf-8")
-    (directory / "requirements.txt").write_text(
-        f"{wanted}{connector.partition(' ')[0]}\n", encoding="utf-8"
+    modules = imported_by(*(reader / "tradesmart").glob("*.py"))
+    return _job_zip(
+        {
+            module.relative_to(
+                reader if module.is_relative_to(reader) else ROOT
+            ).as_posix(): module.read_bytes()
+            for module in modules
+        },
+        lock="export",
+        process="export: python -m tradesmart export $EXPORT_TO",
     )
-    procfile = "web: python -m tradesmart export $EXPORT_TO\n"
-    (directory / "Procfile").write_text(procfile, encoding="utf-8")
 
 
-def package_job() -> bytes:
+def package_migration() -> bytes:
     """The zip of the job that migrates: Alembic finds its migrations by their path."""
     migrations = ROOT / "infra" / "migrations"
     modules = imported_by(ROOT / "infra" / "migrate.py", *migrations.rglob("*.py"))
-    contents = _contents({*modules, migrations / "alembic.ini"})
-    contents["requirements.txt"] = (LOCKS / "job.txt").read_bytes()
-    contents["Procfile"] = (
-        b"web: python -m infra.migrate\nmigrate: python -m infra.migrate\n"
+    return _job_zip(
+        _contents({*modules, migrations / "alembic.ini"}),
+        lock="job",
+        process="migrate: python -m infra.migrate",
     )
+
+
+def _job_zip(contents: dict[str, bytes], *, lock: str, process: str) -> bytes:
+    """A job's own process, as web too: without that the buildpack builds nothing."""
+    command = process.partition(": ")[2]
+    procfile = f"web: {command}\n{process}\n"
+    contents["Procfile"] = procfile.encode()
+    contents["requirements.txt"] = (LOCKS / f"{lock}.txt").read_bytes()
     return _zip(contents)
 
 

@@ -1,7 +1,7 @@
 # The database has a private address only, so a bucket is how people read candles. A job
 # writes what is settled to it every morning, and may do nothing else.
 locals {
-  exports  = var.export_image == null ? toset([]) : toset(["export"])
+  exports  = var.export_candles ? toset(["export"]) : toset([])
   bigquery = var.export_to_bigquery ? local.exports : toset([])
   # Minutes are exported by month, days and weeks by year.
   period_of  = { "5m" = "month", "30m" = "month", "60m" = "month", "1d" = "year", "1w" = "year" }
@@ -19,7 +19,7 @@ resource "google_storage_bucket" "candles" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "exporter" {
@@ -28,7 +28,7 @@ resource "google_service_account" "exporter" {
   account_id   = "exporter"
   display_name = "Exports candles to the bucket"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_service_account" "export_schedule" {
@@ -37,20 +37,24 @@ resource "google_service_account" "export_schedule" {
   account_id   = "export-schedule"
   display_name = "Starts the export"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
-# What it may read is granted by `make migrate`: it is one of DATABASE_READERS.
+# What it may read is granted by the migration: it has the role of a reader.
 resource "google_sql_user" "exporter" {
   for_each = local.exports
 
-  name     = trimsuffix(google_service_account.exporter[each.key].email, ".gserviceaccount.com")
-  instance = google_sql_database_instance.this.name
-  type     = "CLOUD_IAM_SERVICE_ACCOUNT"
+  name            = trimsuffix(google_service_account.exporter[each.key].email, local.suffix)
+  instance        = google_sql_database_instance.this.name
+  type            = "CLOUD_IAM_SERVICE_ACCOUNT"
+  deletion_policy = "ABANDON"
 }
 
 resource "google_project_iam_member" "exporter" {
-  for_each = var.export_image == null ? toset([]) : toset(["roles/cloudsql.client", "roles/cloudsql.instanceUser"])
+  for_each = toset(!var.export_candles ? [] : [
+    "roles/cloudsql.client",
+    "roles/cloudsql.instanceUser",
+  ])
 
   project = var.project_id
   role    = each.value
@@ -58,7 +62,7 @@ resource "google_project_iam_member" "exporter" {
 
   condition {
     title      = "only-this-instance"
-    expression = "resource.type == 'sqladmin.googleapis.com/Instance' && resource.name == 'projects/${var.project_id}/instances/${google_sql_database_instance.this.name}'"
+    expression = local.this_instance
   }
 }
 
@@ -71,7 +75,7 @@ resource "google_storage_bucket_iam_member" "exporter" {
 }
 
 resource "google_storage_bucket_iam_member" "candle_reader" {
-  for_each = var.export_image == null ? toset([]) : toset(var.candle_readers)
+  for_each = var.export_candles ? var.candle_readers : toset([])
 
   bucket = google_storage_bucket.candles["export"].name
   role   = "roles/storage.objectViewer"
@@ -92,11 +96,16 @@ resource "google_cloud_run_v2_job" "export" {
       max_retries     = 1
 
       containers {
-        image = var.export_image
+        image   = local.job_images[each.key]
+        command = ["/cnb/process/export"]
 
         env {
-          name  = "TRADESMART_SOURCE"
-          value = "cloudsql://${google_sql_database_instance.this.connection_name}/${google_sql_database.this.name}?user=${google_sql_user.exporter[each.key].name}"
+          name = "TRADESMART_SOURCE"
+          value = join("", [
+            "cloudsql://${google_sql_database_instance.this.connection_name}",
+            "/${google_sql_database.this.name}",
+            "?user=${google_sql_user.exporter[each.key].name}",
+          ])
         }
 
         env {
@@ -123,7 +132,10 @@ resource "google_cloud_run_v2_job" "export" {
     }
   }
 
-  depends_on = [google_project_iam_member.exporter]
+  depends_on = [
+    google_project_iam_member.exporter,
+    terraform_data.job_image,
+  ]
 }
 
 resource "google_cloud_run_v2_job_iam_member" "export_schedule" {
@@ -169,7 +181,7 @@ resource "google_bigquery_dataset" "candles" {
   location    = var.region
   description = "Exported candles"
 
-  depends_on = [google_project_service.this]
+  depends_on = [time_sleep.apis]
 }
 
 resource "google_bigquery_table" "files" {

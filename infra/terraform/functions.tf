@@ -26,7 +26,7 @@ resource "google_cloudfunctions2_function" "this" {
     max_instance_request_concurrency = each.value.concurrency
     min_instance_count               = each.value.min_instances
     max_instance_count               = each.value.max_instances
-    ingress_settings                 = each.value.trigger == "http" ? "ALLOW_ALL" : "ALLOW_INTERNAL_ONLY"
+    ingress_settings                 = local.ingress[each.value.trigger]
     all_traffic_on_latest_revision   = true
 
     # Everything, not only private addresses: the broker must see the reserved one, and
@@ -35,7 +35,7 @@ resource "google_cloudfunctions2_function" "this" {
 
     direct_vpc_network_interface {
       network    = google_compute_network.this.name
-      subnetwork = google_compute_subnetwork.this[each.value.calls_broker ? "broker" : "internal"].name
+      subnetwork = local.subnetwork_of[each.key]
     }
 
     environment_variables = merge(

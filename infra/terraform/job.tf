@@ -1,34 +1,41 @@
-# The migration: a job inside the network, because the database has a private address only.
-# No resource builds an image from a zip, so gcloud does, as the account that builds the
-# functions.
+# Jobs run inside the network, because the database has a private address only. No resource
+# builds an image from a zip, so gcloud does, as the account that builds the functions.
 locals {
-  job_package = lookup(local.packages, "job", "missing.zip")
-  job_image = join("/", [
-    "${var.region}-docker.pkg.dev",
-    var.project_id,
-    google_artifact_registry_repository.images.repository_id,
-    "migrate:${trimsuffix(local.job_package, ".zip")}",
-  ])
+  jobs         = setunion(["migrate"], local.exports)
+  job_packages = { for job in local.jobs : job => lookup(local.packages, job, "missing.zip") }
+  job_images = {
+    for job, package in local.job_packages : job => join("/", [
+      "${var.region}-docker.pkg.dev",
+      var.project_id,
+      google_artifact_registry_repository.images.repository_id,
+      "${job}:${trimsuffix(package, ".zip")}",
+    ])
+  }
 }
 
 resource "google_storage_bucket_object" "job" {
-  name   = local.job_package
+  for_each = local.job_packages
+
+  name   = each.value
   bucket = google_storage_bucket.sources.name
-  source = "${local.build}/${local.job_package}"
+  source = "${local.build}/${each.value}"
 }
 
 resource "terraform_data" "job_image" {
-  triggers_replace = [local.job_image, local.pipeline.python]
+  for_each = local.job_images
+
+  triggers_replace = [each.value, local.pipeline.python]
 
   provisioner "local-exec" {
     command = join(" ", [
-      "gcloud builds submit gs://${google_storage_bucket.sources.name}/${google_storage_bucket_object.job.name}",
+      "gcloud builds submit",
+      "${google_storage_bucket.sources.url}/${google_storage_bucket_object.job[each.key].name}",
       "--config=${path.module}/job.cloudbuild.yaml",
-      "--gcs-source-staging-dir=gs://${google_storage_bucket.sources.name}/staging",
+      "--gcs-source-staging-dir=${google_storage_bucket.sources.url}/staging",
       "--project=${var.project_id}",
       "--region=${var.region}",
       "--service-account=${google_service_account.builder.id}",
-      "--substitutions=_IMAGE=${local.job_image},_PYTHON=${local.pipeline.python}.x",
+      "--substitutions=_IMAGE=${each.value},_PYTHON=${local.pipeline.python}.x",
     ])
   }
 
@@ -56,7 +63,7 @@ resource "google_cloud_run_v2_job" "migrate" {
       }
 
       containers {
-        image = local.job_image
+        image = local.job_images["migrate"]
         # A process of the Procfile, started by the launcher of the buildpack.
         command = ["/cnb/process/migrate"]
 

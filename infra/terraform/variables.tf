@@ -14,7 +14,10 @@ variable "billing_account" {
   default     = null
 
   validation {
-    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    condition = (
+      var.billing_account == null
+      || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    )
     error_message = "billing_account must look like 012345-6789AB-CDEF01, or be null."
   }
 }
@@ -31,13 +34,19 @@ variable "budget_krw" {
 }
 
 variable "candle_readers" {
-  description = "Who may read the exported candles, such as user:me@example.com or group:desk@example.com."
-  type        = list(string)
+  description = "Who may read the exported candles: members such as group:desk@example.com."
+  type        = set(string)
   default     = []
 
   validation {
-    condition     = alltrue([for member in var.candle_readers : can(regex("^(user|group|serviceAccount|domain):.+$", member))])
-    error_message = "candle_readers must be members such as user:me@example.com; the whole internet is none."
+    condition = alltrue([
+      for member in var.candle_readers :
+      can(regex("^(user|group|serviceAccount|domain):[^ ]+$", member))
+    ])
+    error_message = join(" ", [
+      "candle_readers must be members such as user:me@example.com; the whole internet is",
+      "none.",
+    ])
   }
 }
 
@@ -59,7 +68,7 @@ variable "database_max_connections" {
 }
 
 variable "database_readers" {
-  description = "E-mail addresses of people who may read the database, for example in Cloud SQL Studio."
+  description = "E-mail addresses of people who may read the database in Cloud SQL Studio."
   type        = set(string)
   default     = []
 
@@ -77,8 +86,8 @@ variable "database_tier" {
   default     = "db-g1-small"
 
   validation {
-    condition     = can(regex("^db-(f1-micro|g1-small|custom-[0-9]+-[0-9]+|perf-optimized-N-[0-9]+)$", var.database_tier))
-    error_message = "database_tier must be a tier of Cloud SQL such as db-g1-small or db-custom-2-7680."
+    condition     = can(regex("^db-(f1-micro|g1-small|custom-[0-9]+-[0-9]+)$", var.database_tier))
+    error_message = "database_tier must be a tier such as db-g1-small or db-custom-2-7680."
   }
 }
 
@@ -95,6 +104,23 @@ variable "environment" {
   validation {
     condition     = contains(["dev", "prod"], var.environment)
     error_message = "environment must be dev or prod."
+  }
+}
+
+variable "export_candles" {
+  description = "Whether a job exports settled candles to a bucket every morning."
+  type        = bool
+  default     = false
+}
+
+variable "export_to_bigquery" {
+  description = "Whether BigQuery has the exported candles as views."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.export_to_bigquery || var.export_candles
+    error_message = "export_to_bigquery needs an export: set export_candles to true."
   }
 }
 
@@ -115,7 +141,7 @@ variable "project_id" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
-    error_message = "project_id must be the id of a project: 6 to 30 lowercase letters, digits and hyphens."
+    error_message = "project_id must be 6 to 30 lowercase letters, digits and hyphens."
   }
 }
 
@@ -137,31 +163,18 @@ variable "schedules_paused" {
 }
 
 variable "status_viewers" {
-  description = "Who may open the functions with an HTTP trigger: members such as user:me@example.com."
+  description = "Who may open the status page: members such as group:desk@example.com."
   type        = set(string)
   default     = []
 
   validation {
     condition = alltrue([
-      for member in var.status_viewers : can(regex("^(user|group|serviceAccount|domain):[^ ]+$", member))
+      for member in var.status_viewers :
+      can(regex("^(user|group|serviceAccount|domain):[^ ]+$", member))
     ])
-    error_message = "status_viewers must be members such as user:me@example.com or group:desk@example.com, and never the whole internet."
-  }
-}
-
-variable "export_image" {
-  description = "Image of the job that exports candles to a bucket (docs/deploy.md); null creates neither."
-  type        = string
-  default     = null
-}
-
-variable "export_to_bigquery" {
-  description = "Whether BigQuery has the exported candles as external tables."
-  type        = bool
-  default     = false
-
-  validation {
-    condition     = !var.export_to_bigquery || var.export_image != null
-    error_message = "export_to_bigquery needs an export: set export_image."
+    error_message = join(" ", [
+      "status_viewers must be members such as user:me@example.com or group:desk@example.com,",
+      "and never the whole internet.",
+    ])
   }
 }

@@ -118,7 +118,7 @@ def test_every_module_of_a_zip_can_be_imported_from_the_zip_alone(name, tmp_path
 
 
 def test_the_job_has_all_migrations_and_nothing_of_the_local_stack():
-    archive = zipfile.ZipFile(io.BytesIO(package.package_job()))
+    archive = zipfile.ZipFile(io.BytesIO(package.package_migration()))
     names = set(archive.namelist())
 
     assert {"Procfile", "requirements.txt", "infra/migrate.py"} <= names
@@ -128,7 +128,7 @@ def test_the_job_has_all_migrations_and_nothing_of_the_local_stack():
 
 
 def test_the_job_migrates_from_its_zip_alone(tmp_path, postgres):
-    zipfile.ZipFile(io.BytesIO(package.package_job())).extractall(tmp_path)
+    zipfile.ZipFile(io.BytesIO(package.package_migration())).extractall(tmp_path)
 
     done = subprocess.run(
         [sys.executable, "-m", "infra.migrate"],
@@ -146,9 +146,12 @@ def test_the_job_migrates_from_its_zip_alone(tmp_path, postgres):
     assert done.stdout == "the database is up to date\n", done.stderr
 
 
-@pytest.mark.parametrize("lock", ["functions", "job", "local", "dev"])
+LOCKS = sorted(package.LOCKS.glob("*.txt"))
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 def test_every_version_is_locked_with_its_hashes(lock):
-    text = (package.LOCKS / f"{lock}.txt").read_text()
+    text = lock.read_text()
     entries = re.split(r"\n(?=\S)", text)
 
     for entry in entries:

@@ -174,7 +174,7 @@ def test_sources_are_named_by_their_content(resources):
     objects = resources("google_storage_bucket_object")
 
     sources = {each.source for each in TOPOLOGY.functions.values()}
-    assert objects.keys() == sources | {"job"}
+    assert objects.keys() == sources | {"migrate"}
     for name, found in objects.items():
         assert re.fullmatch(rf"{name}-[0-9a-f]{{12}}\.zip", found["name"])
         assert found["source"].endswith(found["name"])
@@ -508,7 +508,7 @@ def test_the_migration_is_a_job_inside_the_network(resources):
     assert task["vpc_access"][0]["egress"] == "ALL_TRAFFIC"
     assert task["vpc_access"][0]["network_interfaces"][0]["subnetwork"] == "internal"
     assert container["command"] == ["/cnb/process/migrate"]
-    assert re.search(r"/functions/migrate:job-[0-9a-f]{12}$", container["image"])
+    assert re.search(r"/functions/migrate:migrate-[0-9a-f]{12}$", container["image"])
     assert variables["DATABASE_USER"] == "migrator@demo-proj.iam"
     assert "collector=" in variables["DATABASE_GRANTS"]
 
@@ -546,10 +546,109 @@ def test_a_provider_without_what_we_use_is_refused():
     assert 'version = ">= 7.21.0, < 8.0.0"' in text
 
 
-def test_the_peering_does_not_keep_a_destroy_from_going_on(resources):
+def test_nothing_keeps_a_destroy_from_going_on_that_goes_with_something_else(
+    resources,
+):
+    """A peering that Google holds, a database in use, an account on which rights depend."""
     (peering,) = resources("google_service_networking_connection").values()
+    (database,) = resources("google_sql_database").values()
+    users = resources("google_sql_user")
 
     assert peering["deletion_policy"] == "ABANDON"
+    assert database["deletion_policy"] == "ABANDON"
+    assert users.keys() >= {"migrator", "dispatcher"}
+    for user in users.values():
+        assert user["deletion_policy"] == "ABANDON"
+    for job in resources("google_cloud_run_v2_job").values():
+        assert job["deletion_protection"] is False
+    assert resources("google_storage_bucket")["sources"]["force_destroy"]
+
+
+def test_only_a_database_that_may_be_destroyed_is_unprotected(plan, resources):
+    (instance,) = resources("google_sql_database_instance").values()
+    is_protected = plan["variables"]["deletion_protection"]["value"] == "true"
+
+    assert instance["deletion_protection"] is is_protected
+    (settings,) = instance["settings"]
+    assert settings["deletion_protection_enabled"] is is_protected
+
+
+@pytest.fixture(scope="module")
+def leading_to(built, tmp_path_factory):
+    """What each resource waits for, at first or second hand, as terraform sorts them."""
+    stack = copied(built, tmp_path_factory.mktemp("graph"))
+    here = 'terraform {\n  backend "local" {}\n}\n'
+    (stack / "backend_override.tf").write_text(here)
+    (setting,) = re.findall(
+        r'export TF_CLI_CONFIG_FILE="(.+)"',
+        subprocess.run([TFCHECK, "--env"], capture_output=True, text=True).stdout,
+    )
+    environ = os.environ | {"TF_CLI_CONFIG_FILE": setting}
+    terraform = ["terraform", f"-chdir={stack}"]
+    subprocess.run(
+        [*terraform, "init", "-input=false"],
+        check=True,
+        capture_output=True,
+        env=environ,
+    )
+    drawn = subprocess.run(
+        [*terraform, "graph"], check=True, capture_output=True, text=True, env=environ
+    ).stdout
+    direct = {name: set() for name in re.findall(r'^ +"(\S+)" \[', drawn, re.MULTILINE)}
+    for name, needed in re.findall(r'"(\S+)" -> "(\S+)"', drawn):
+        direct[name].add(needed)
+
+    def reach(name):
+        found, waiting = set(), [name]
+        while waiting:
+            new = direct[waiting.pop()] - found
+            found |= new
+            waiting += new
+        return found
+
+    return {name: reach(name) for name in direct}
+
+
+def test_everything_waits_until_the_apis_are_known_to_be_enabled(leading_to):
+    ours = {name for name in leading_to if name.startswith("google_")}
+
+    assert len(ours) > 40
+    for name in ours - {"google_project_service.this"}:
+        assert "time_sleep.apis" in leading_to[name], name
+    assert "google_project_service.this" in leading_to["time_sleep.apis"]
+
+
+def test_a_destroy_ends_the_functions_before_what_they_use(leading_to):
+    """Terraform destroys in the opposite order."""
+    function = leading_to["google_cloudfunctions2_function.this"]
+
+    assert function >= {
+        "google_sql_database.this",
+        "google_sql_user.function",
+        "google_compute_subnetwork.this",
+        "google_compute_router_nat.this",
+    }
+    peering = "google_service_networking_connection.database"
+    assert peering in leading_to["google_sql_database_instance.this"]
+
+
+SOURCES = sorted(TERRAFORM.glob("*.tf"))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_no_line_is_longer_than_a_screen_is_wide(source):
+    text = source.read_text(encoding="utf-8")
+
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("kind", ["variable", "output"])
+def test_every_variable_and_output_says_what_it_is(plan, kind):
+    declared = plan["configuration"]["root_module"][f"{kind}s"]
+
+    assert declared
+    for name, said in declared.items():
+        assert len(said.get("description", "")) > 10, name
 
 
 def test_only_the_migrator_is_an_administrator_of_the_database(resources):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -10,18 +11,22 @@ from tests.integration.test_terraform import built, tfcheck, variables_of
 
 __all__ = ["built"]
 READERS = '["user:me@example.com", "group:desk@example.com"]'
-EXPORT = {"export_image": "registry.example/export", "candle_readers": READERS}
+EXPORT = {"export_candles": "true", "candle_readers": READERS}
 
 
-def planned(built, tmp_path, **variables):
+def planned_values(built, tmp_path, **variables):
     out = tmp_path / "plan.json"
     given = variables_of("prod") | variables
     done = tfcheck(built, "--plan-json", str(out), "--resolve", **given)
     assert done.returncode == 0, done.stdout + done.stderr
-    plan = json.loads(out.read_text(encoding="utf-8"))
+    return json.loads(out.read_text(encoding="utf-8"))["planned_values"]
+
+
+def planned(built, tmp_path, **variables):
+    values = planned_values(built, tmp_path, **variables)
     return [
         resource
-        for resource in plan["planned_values"]["root_module"]["resources"]
+        for resource in values["root_module"]["resources"]
         if resource["mode"] == "managed"
     ]
 
@@ -34,7 +39,7 @@ def of(resources, kind):
     }
 
 
-def test_without_an_image_there_is_no_export(built, tmp_path):
+def test_unless_it_is_asked_for_there_is_no_export(built, tmp_path):
     resources = planned(built, tmp_path)
 
     assert "export" not in of(resources, "google_cloud_run_v2_job")
@@ -52,6 +57,8 @@ def test_the_job_runs_every_morning_after_the_sessions_are_settled(built, tmp_pa
     (container,) = task["containers"]
     environ = {env["name"]: env["value"] for env in container["env"]}
     assert task["service_account"].startswith("exporter@")
+    assert re.search(r"/functions/export:export-[0-9a-f]{12}$", container["image"])
+    assert container["command"] == ["/cnb/process/export"]
     assert environ["EXPORT_TO"] == "gs://demo-proj-candles"
     assert environ["TRADESMART_SOURCE"].startswith("cloudsql://demo-proj:")
     assert environ["TRADESMART_SOURCE"].endswith(
@@ -98,6 +105,13 @@ def test_each_may_do_what_it_must_and_no_more(built, tmp_path):
     assert bucket["uniform_bucket_level_access"]
 
 
+def test_the_migration_lets_the_export_read(built, tmp_path):
+    outputs = planned_values(built, tmp_path, **EXPORT)["outputs"]
+
+    granted = outputs["database_grants"]["value"].split(",")
+    assert "reader=exporter@demo-proj.iam" in granted
+
+
 def test_bigquery_reads_the_files_of_the_manifest_with_codes_as_strings(
     built, tmp_path
 ):
@@ -120,7 +134,7 @@ def test_bigquery_reads_the_files_of_the_manifest_with_codes_as_strings(
     ("variables", "sentence"),
     [
         ({"candle_readers": '["allUsers"]'}, "the whole internet is none"),
-        ({"export_to_bigquery": "true"}, "set export_image"),
+        ({"export_to_bigquery": "true"}, "set export_candles"),
     ],
 )
 def test_an_export_that_cannot_work_says_why(built, variables, sentence):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import zipfile
@@ -58,9 +59,10 @@ def test_it_reads_without_the_repository(wheel, market, tmp_path):
     assert told == ["390 {'complete': 5}", "[]"], done.stderr
 
 
-def test_the_job_of_the_cloud_exports_from_its_folder_alone(market, tmp_path):
-    package.build_export(tmp_path / "job")
-    command = (tmp_path / "job" / "Procfile").read_text().removeprefix("web: python")
+def test_the_job_of_the_cloud_exports_from_its_zip_alone(market, tmp_path):
+    archive = zipfile.ZipFile(io.BytesIO(package.package_export()))
+    archive.extractall(tmp_path / "job")
+    _, _, command = archive.read("Procfile").decode().partition("\nexport: python")
 
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable}{command}"],
