@@ -28,6 +28,7 @@
     │       ├── TokenRejected       the broker no longer accepts the token
     │       ├── TokenMissing        no token was issued yet
     │       ├── TokenContested      tokens do not last: the next is issued later
+    │       ├── TokenNotIssued      the broker had none: it is asked again later
     │       ├── CalendarMissing     no trading calendar was loaded yet
     │       ├── VaultUnavailable    Secret Manager did not answer
     │       ├── DatabaseUnavailable PostgreSQL cannot be reached
@@ -295,6 +296,13 @@ class TokenContested(Postponed):
         "stop the other program that issues tokens for this app key, or give it an "
         "app key of its own (docs/runbook.md)"
     )
+
+
+class TokenNotIssued(Postponed):
+    """The broker has issued no token several times; it is not asked all the time."""
+
+    error_code = "token_not_issued"
+    remedy = "read the reason, which has the broker's last answer; it is asked again"
 
 
 class CalendarMissing(Postponed):

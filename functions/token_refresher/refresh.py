@@ -6,12 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from shared.errors import (
-    KiwoomUnavailable,
-    PermanentError,
-    PipelineError,
-    TokenContested,
-)
+from shared.errors import PipelineError, TokenContested, TokenNotIssued
 from shared.sessions import KST
 
 if TYPE_CHECKING:
@@ -110,10 +105,9 @@ class TokenKeeper:
 
         Raises:
             ConfigError: If Secret Manager does not let this function in.
-            PermanentError: If the keys or this address are not accepted, or the answer
-                has no token.
-            TokenContested: If it is not yet the time to issue another one.
-            TransientError: If the broker or the vault did not answer.
+            PermanentError: If the keys or this address are not accepted.
+            TokenContested, TokenNotIssued: If it is not yet the time to ask again.
+            TransientError: If the vault did not answer, or the broker not with a token.
         """
         stored = self._vault.stored()
         if stored and _will_do(stored, request, now):
@@ -143,8 +137,15 @@ class TokenKeeper:
         wait = min(FIRST_TURN * doubled, self._longest_turn)
         failure = self._failures[-1] if self._failures else None
         if failure and failure.at == answers[-1]:
-            if now < failure.at + wait:
-                raise failure.error.with_traceback(None)
+            # Waiting helps, whatever the answer was: wrong keys are corrected
+            # meanwhile, and the message that waits is the one that finds out.
+            if now < (again := failure.at + wait):
+                message = (
+                    f"{len(self._failures)} times within an hour the broker issued no "
+                    f"token, the last time because of: {failure.error}. It is asked "
+                    f"again at {again.astimezone(KST):%H:%M:%S}"
+                )
+                raise TokenNotIssued(message)
             return
         turn = max(answers[-1], refused_at or answers[-1]) + wait
         if now < turn:
@@ -157,9 +158,10 @@ class TokenKeeper:
             raise TokenContested(message)
 
     def _issue(self, now: datetime) -> AccessToken:
+        keys = self._keys()
         try:
-            return self._issuer.issue(*self._keys())
-        except (PermanentError, KiwoomUnavailable) as error:
+            return self._issuer.issue(*keys)
+        except PipelineError as error:
             self._failures.append(_Failure(now, error))
             raise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from shared.errors import KiwoomUnavailable, MalformedResponse
+from shared.errors import KiwoomUnavailable
 from shared.kiwoom.fields import instant
 from shared.kiwoom.wire import decode, post
 from shared.tokens import AccessToken, fingerprint
@@ -35,9 +35,9 @@ class TokenIssuer:
 
         Raises:
             KiwoomRejected: If the keys or this address are not accepted.
-            MalformedResponse: If the answer has no token, or no time of its end.
-            TransientError: If the broker may answer later, or with a token that has
-                not expired yet.
+            MalformedResponse: See ``decode``.
+            TransientError: If the broker may answer later; also if the answer has no
+                token, one that has expired, or no time of its end: the next may do.
 
         Source: Kiwoom au10001; ``expires_dt`` is a time in Seoul.
         """
@@ -51,12 +51,12 @@ class TokenIssuer:
         value = answer.get("token")
         if not (isinstance(value, str) and TOKEN.fullmatch(value)):
             message = f"{API_ID}: token is {_kind(value)}"
-            raise MalformedResponse(message)
+            raise KiwoomUnavailable(message)
         try:
             expires_at = instant(answer.get("expires_dt"))
         except ValueError as error:
             message = f"{API_ID}: expires_dt {error}"
-            raise MalformedResponse(message) from None
+            raise KiwoomUnavailable(message) from None
         token = AccessToken(
             value=value, expires_at=expires_at, app_key_id=fingerprint(app_key)
         )

@@ -350,12 +350,12 @@ def test_a_token_that_an_operator_destroyed_is_replaced_at_the_next_tick(pipelin
     assert secrets.count("kiwoom-token") == before + 1
 
 
-def test_a_token_that_is_null_is_a_dead_letter_and_is_not_stored(pipeline):
+def test_a_token_that_is_null_is_not_stored(pipeline):
     before = pipeline.stack.secrets.count("kiwoom-token")
     pipeline.scenario(faults=[{"kind": "null_token", "times": 1}])
     force = b'{"reason":"operator","force":true}'
 
-    assert pipeline.push("token_refresher", "tokens", force, "null") == 200
+    assert pipeline.push("token_refresher", "tokens", force, "null") == 503
 
     assert pipeline.stack.secrets.count("kiwoom-token") == before
     log = (pipeline.stack.logs / "token_refresher.log").read_text(encoding="utf-8")

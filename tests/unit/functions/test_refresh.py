@@ -9,9 +9,12 @@ import pytest
 
 from functions.token_refresher.refresh import FIRST_TURN, FREE_ISSUES, TokenKeeper
 from shared.errors import (
+    KiwoomRejected,
     KiwoomUnavailable,
-    MalformedResponse,
+    PipelineError,
+    SecretUnavailable,
     TokenContested,
+    TokenNotIssued,
     VaultUnavailable,
 )
 from shared.messages import TokenRequest
@@ -197,23 +200,67 @@ def test_an_operator_who_forces_a_token_does_not_wait():
     assert refresh(TokenRequest(reason="operator", force=True)).issued == 1
 
 
-@pytest.mark.parametrize(
-    "error", [MalformedResponse("token is null"), KiwoomUnavailable("expires_dt")]
-)
-def test_a_broker_that_issues_nothing_usable_is_asked_a_few_times_an_hour(error):
-    class Broken(FakeIssuer):
-        def issue(self, app_key, secret_key):
-            super().issue(app_key, secret_key)
-            raise error
+NO_TOKEN = KiwoomUnavailable("au10001: token is missing or null")
+WRONG_KEY = KiwoomRejected("au10001", "8001", "App Key")
 
-    refresh = Refresher(issuer=Broken(NOW))
+
+class BrokenBroker(FakeIssuer):
+    """A broker that answers each call with an ``error``."""
+
+    def __init__(self, error):
+        super().__init__(NOW)
+        self.error = error
+
+    def issue(self, app_key, secret_key):
+        token = super().issue(app_key, secret_key)
+        if self.error:
+            raise self.error
+        return token
+
+
+@pytest.mark.parametrize("error", [NO_TOKEN, WRONG_KEY])
+def test_a_broker_that_issues_nothing_usable_is_asked_a_few_times_an_hour(error):
+    refresh = Refresher(issuer=BrokenBroker(error))
+    asked = refresh.issuer.issued_for
 
     for seconds in range(0, 3600, 20):
-        with pytest.raises(type(error), match=str(error)):
+        before = len(asked)
+        with pytest.raises(PipelineError) as raised:
             refresh(TICK, NOW + timedelta(seconds=seconds))
+        answered = len(asked) > before
+        assert raised.type is (type(error) if answered else TokenNotIssued)
 
-    assert len(refresh.issuer.issued_for) <= 20
+    assert len(asked) <= 20
     assert refresh.vault.puts == 0
+
+
+@pytest.mark.parametrize("error", [NO_TOKEN, WRONG_KEY])
+def test_who_waits_after_a_useless_answer_gets_a_token_when_there_is_one(error):
+    refresh = Refresher(issuer=BrokenBroker(error))
+    for _ in range(FREE_ISSUES):
+        with pytest.raises(type(error)):
+            refresh(TICK)
+    refresh.issuer.error = None
+
+    with pytest.raises(TokenNotIssued, match=str(error)):
+        refresh(TICK, NOW + FIRST_TURN / 2)
+
+    assert refresh(TICK, NOW + FIRST_TURN).issued == 1
+
+
+def test_an_app_key_that_cannot_be_read_is_no_answer_of_the_broker():
+    refresh, missing = Refresher(), SecretUnavailable("kiwoom-app-key is missing")
+
+    def no_keys():
+        raise missing
+
+    refresh.keeper._keys = no_keys
+    for _ in range(2 * FREE_ISSUES):
+        with pytest.raises(SecretUnavailable):
+            refresh(TICK)
+    refresh.keeper._keys = keys
+
+    assert refresh(TICK).issued == 1
 
 
 class KillingBroker(FakeIssuer):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.errors import KiwoomRejected, KiwoomUnavailable, MalformedResponse
+from shared.errors import KiwoomRejected, KiwoomUnavailable
 from shared.kiwoom.auth import TokenIssuer
 from shared.kiwoom.wire import new_http_session
 from shared.tokens import fingerprint
@@ -95,9 +95,9 @@ def test_a_firewall_may_let_us_through_later():
         {"expires_dt": "00010101000000"},
     ],
 )
-def test_an_answer_without_a_usable_token_is_broken_and_not_repeated(wrong):
+def test_an_answer_without_a_usable_token_may_be_followed_by_a_better_one(wrong):
     with pytest.raises(
-        MalformedResponse, match=f"au10001: {next(iter(wrong))} "
+        KiwoomUnavailable, match=f"au10001: {next(iter(wrong))} "
     ) as refused:
         issue(reply(GOOD | wrong))
 
@@ -106,7 +106,7 @@ def test_an_answer_without_a_usable_token_is_broken_and_not_repeated(wrong):
 
 @pytest.mark.parametrize("missing", ["token", "expires_dt"])
 def test_a_field_that_is_missing_is_as_bad(missing):
-    with pytest.raises(MalformedResponse):
+    with pytest.raises(KiwoomUnavailable):
         issue(reply({name: GOOD[name] for name in GOOD if name != missing}))
 
 
