@@ -61,13 +61,18 @@ class TokenRequester:
         version = getattr(error, "version", None)
         request = TokenRequest(reason=error.error_code, rejected_version=version)
         # All messages of an instance notice at once; a burst of requests would make
-        # Pub/Sub back off from the token refresher.
+        # Pub/Sub back off from the token refresher. The lock is not held while it is
+        # published: all places of the instance would wait for a Pub/Sub that is silent.
         with self._lock:
             now = self._monotonic()
             if now - self._requested.get(version, -inf) < REQUEST_AGAIN_SECONDS:
                 return
-            self._publisher.publish(self._topic, [request.to_bytes()], {})
             self._requested[version] = now
+        try:
+            self._publisher.publish(self._topic, [request.to_bytes()], {})
+        except PublishFailed:
+            self._requested.pop(version, None)
+            raise
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from shared.errors import MalformedMessage, PublishFailed
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery
 from shared.pubsub.publisher import Publisher
+from shared.pubsub.transport import GoogleTransport
 from tests.support.servers import push_receiver
 
 TOPOLOGY = load()
@@ -159,6 +162,19 @@ def test_many_messages_are_with_the_service_when_publish_returns(
 def test_a_topic_that_is_not_there_fails_loudly(publisher):
     with pytest.raises(PublishFailed, match="topic nowhere: NotFound"):
         publisher.publish("nowhere", [b"{}"], {})
+
+
+def test_a_service_that_is_silent_is_given_up_within_the_deadline(monkeypatch):
+    """It takes the connection and says nothing; Google's client would wait 10 min."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{port}")
+        transport, began = GoogleTransport("p", seconds=2.0), time.monotonic()
+
+        with pytest.raises(PublishFailed, match="topic tokens: [A-Z]"):
+            transport.send("tokens", [b"{}"], {})
+
+    assert time.monotonic() - began < 10.0
 
 
 def test_a_dead_letter_keeps_the_message_and_its_reason(project, publisher, subscriber):

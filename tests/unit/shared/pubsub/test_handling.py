@@ -166,6 +166,43 @@ def test_deliveries_that_notice_at_once_request_a_token_once():
     assert len(published) == 1
 
 
+def test_a_pubsub_that_is_silent_holds_up_one_delivery_and_not_all():
+    asked, answers = Event(), Event()
+
+    class Silent:
+        def publish(self, topic, messages, attributes):
+            asked.set()
+            answers.wait(10)
+
+    tokens = TokenRequester(Silent(), "tokens")
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(tokens.request, TokenMissing("none yet"))
+        asked.wait(10)
+        second = pool.submit(tokens.request, TokenMissing("none yet"))
+        try:
+            assert second.result(timeout=5) is None
+        finally:
+            answers.set()
+
+
+def test_a_request_that_was_not_taken_is_repeated_by_the_next_delivery():
+    published, refusals = [], [PublishFailed("topic tokens: ServiceUnavailable")]
+
+    class Publisher:
+        def publish(self, topic, messages, attributes):
+            if refusals:
+                raise refusals.pop()
+            published.append(messages[0])
+
+    tokens = TokenRequester(Publisher(), "tokens")
+    with pytest.raises(PublishFailed):
+        tokens.request(TokenMissing("none yet"))
+
+    tokens.request(TokenMissing("none yet"))
+
+    assert len(published) == 1
+
+
 def test_a_mistake_of_ours_is_not_swallowed():
     with pytest.raises(ZeroDivisionError), acknowledging(a_delivery(), DeadLetters()):
         raise ZeroDivisionError
