@@ -281,6 +281,7 @@ class TokenRejected(Postponed):
 class TokenMissing(Postponed):
     """No token was issued yet; the token refresher will store one."""
 
+    version: str | None = None
     error_code = "token_missing"
     remedy = "none: a token is requested; if it persists, see token_refresher"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +37,7 @@ from shared.errors import (
 from shared.tokens import AccessToken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from shared.clock import Clock
@@ -45,6 +47,7 @@ RPC_SECONDS = 10.0
 READER = "roles/secretmanager.secretAccessor"
 WRITER = "roles/secretmanager.secretVersionManager"
 PAGE_SIZE = 100
+LOOK_AGAIN_SECONDS = 1.0
 
 
 def new_client(settings: SecretSettings) -> SecretManagerServiceClient:
@@ -274,10 +277,22 @@ def _number(version: str | None) -> int:
 class CachedToken:
     """The token, read once an instance and again when it has expired or failed."""
 
-    def __init__(self, vault: TokenVault, clock: Clock) -> None:
-        """Read from ``vault``; tell expiry by ``clock``."""
+    def __init__(
+        self,
+        vault: TokenVault,
+        clock: Clock,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read from ``vault``; tell expiry by ``clock``.
+
+        ``sleep`` takes seconds, and ``monotonic`` counts them.
+        """
         self._vault = vault
         self._clock = clock
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._looked_at = -inf
         self._lock = Lock()
         self._token: AccessToken | None = None
         self._rejected: str | None = None
@@ -306,6 +321,31 @@ class CachedToken:
                 self._token = self._vault.current()
             assert self._token is not None
             return None if self._token.version == rejected.version else self._token
+
+    def wait_for_another(self, version: str | None, seconds: float) -> bool:
+        """Wait until there is another token than ``version``; tell whether there is.
+
+        However many wait, the vault is asked once a second.
+
+        Raises:
+            SecretMisconfigured, VaultUnavailable: See ``TokenVault.current``.
+        """
+        until = self._monotonic() + seconds
+        while not self._has_another(version):
+            if self._monotonic() >= until:
+                return False
+            self._sleep(LOOK_AGAIN_SECONDS)
+        return True
+
+    def _has_another(self, version: str | None) -> bool:
+        with self._lock:
+            now = self._monotonic()
+            is_late = now - self._looked_at >= LOOK_AGAIN_SECONDS
+            if is_late and (self._token is None or self._token.version == version):
+                self._looked_at = now
+                with suppress(TokenMissing):
+                    self._token = self._vault.current()
+            return self._token is not None and self._token.version != version
 
     def _is_usable(self) -> bool:
         token = self._token

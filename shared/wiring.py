@@ -9,14 +9,14 @@ from shared.database.rate_slots import WaitPolicy, new_throttle
 from shared.kiwoom.client import KiwoomClient
 from shared.kiwoom.wire import new_http_session
 from shared.settings import KiwoomSettings, SecretSettings
-from shared.token_vault import CachedToken, Secrets, TokenVault, new_client
+from shared.token_vault import Secrets, TokenVault, new_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Engine
 
-    from shared.clock import Clock
+    from shared.token_vault import CachedToken
 
 
 def token_vault() -> TokenVault:
@@ -26,11 +26,10 @@ def token_vault() -> TokenVault:
 
 
 def kiwoom_clients(
-    engine: Engine, clock: Clock
+    engine: Engine, tokens: CachedToken
 ) -> Callable[[WaitPolicy], KiwoomClient]:
     """A client of the broker for each policy, all with one token and one HTTP pool."""
     kiwoom = KiwoomSettings.from_env()
-    tokens = CachedToken(token_vault(), clock)
     http = new_http_session(kiwoom.at_once)
 
     def client(wait_policy: WaitPolicy) -> KiwoomClient:

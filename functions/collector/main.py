@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.collector.collect import CollectResult, collect
 from functions.collector.gate import Gate
+from functions.collector.token_wait import with_another_token
 from shared.clock import Clock, new_clock
 from shared.database.candle_store import CandleStore
 from shared.database.engine import new_engine
@@ -23,7 +25,7 @@ from shared.logging import configure_logging, log_event
 from shared.messages import CollectRequest
 from shared.pubsub.dead_letters import DeadLetterPublisher
 from shared.pubsub.delivery import Delivery, push_endpoint
-from shared.pubsub.handling import TokenRequester, acknowledging
+from shared.pubsub.handling import TokenRequester, acknowledging, request_token
 from shared.pubsub.publisher import Publisher
 from shared.settings import (
     ClockSettings,
@@ -32,11 +34,15 @@ from shared.settings import (
     LogSettings,
     PubSubSettings,
 )
-from shared.wiring import kiwoom_clients
+from shared.token_vault import CachedToken
+from shared.wiring import kiwoom_clients, token_vault
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cloudevents.http import CloudEvent
 
+    from functions.collector.token_wait import TokenFailed
     from shared.series import FollowUp
 
 # History waits in its own places until live work has had its slots.
@@ -46,6 +52,10 @@ WAIT_POLICIES = {
 }
 # As long as a message may wait for others of its instance.
 GATE_SECONDS = 240.0
+# So long it waits for another token, and so long after it came it may begin to: then
+# there is time for a whole attempt.
+TOKEN_SECONDS = 60.0
+LATEST_TOKEN_WAIT = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +68,31 @@ class Collector:
     store: CandleStore
     publisher: Publisher
     dead_letters: DeadLetterPublisher
+    tokens: CachedToken
     token_requester: TokenRequester
     topics: PubSubSettings
     gate: Gate
     clock: Clock
+
+    def collect(self, request: CollectRequest, began: datetime) -> CollectResult:
+        """Do the task; if its token fails, once more with the next one.
+
+        ``began`` is when the message came: no wait is begun that the time of the
+        message would not allow.
+        """
+
+        def attempt() -> CollectResult:
+            source = self.sources[request.lane]
+            return collect(request, source, self.tasks, self.store, self.clock)
+
+        def has_another(error: TokenFailed) -> bool:
+            request_token(self.token_requester, error)
+            in_time = self.clock() - began < LATEST_TOKEN_WAIT
+            return in_time and self.tokens.wait_for_another(
+                error.version, TOKEN_SECONDS
+            )
+
+        return with_another_token(attempt, has_another)
 
     def publish(self, run: FollowUp) -> None:
         """Publish the requests of a run that follows from this one."""
@@ -76,7 +107,8 @@ def wire() -> Collector:
     topics = PubSubSettings.from_env()
     engine = new_engine(DatabaseSettings.from_env())
     clock = new_clock(ClockSettings.from_env().offset)
-    client = kiwoom_clients(engine, clock)
+    tokens = CachedToken(token_vault(), clock)
+    client = kiwoom_clients(engine, tokens)
     publisher = Publisher(topics.project)
     collector = Collector(
         sources={
@@ -88,6 +120,7 @@ def wire() -> Collector:
         store=CandleStore(engine, SessionStore(engine).calendar),
         publisher=publisher,
         dead_letters=DeadLetterPublisher(publisher, topics.dead_letter_topic),
+        tokens=tokens,
         token_requester=TokenRequester(publisher, topics.token_topic),
         topics=topics,
         gate=Gate(CollectorSettings.from_env().most_active, GATE_SECONDS),
@@ -101,17 +134,12 @@ def wire() -> Collector:
 def collect_candles(event: CloudEvent) -> None:
     """Store what is requested; returning acknowledges, raising redelivers."""
     collector = wire()
+    began = collector.clock()
     delivery = Delivery.of(event)
     with acknowledging(delivery, collector.dead_letters, collector.token_requester):
         request = CollectRequest.from_bytes(delivery.data)
         with collector.gate.passed():
-            result = collect(
-                request,
-                collector.sources[request.lane],
-                collector.tasks,
-                collector.store,
-                collector.clock,
-            )
+            result = collector.collect(request, began)
         if result.first_without_trades:
             log_event(
                 Event.NO_TRADES,

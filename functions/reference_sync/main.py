@@ -30,7 +30,8 @@ from shared.settings import (
     LogSettings,
     PubSubSettings,
 )
-from shared.wiring import kiwoom_clients
+from shared.token_vault import CachedToken
+from shared.wiring import kiwoom_clients, token_vault
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -76,7 +77,7 @@ def wire() -> ReferenceSync:
     topics = PubSubSettings.from_env()
     engine = new_engine(DatabaseSettings.from_env())
     clock = new_clock(ClockSettings.from_env().offset)
-    client = kiwoom_clients(engine, clock)
+    client = kiwoom_clients(engine, CachedToken(token_vault(), clock))
     publisher = Publisher(topics.project)
     reference = ReferenceSync(
         master=KiwoomStocks(client(WAIT_POLICY)),

@@ -58,7 +58,7 @@ class TokenRequester:
         Raises:
             PublishFailed: If Pub/Sub did not take it.
         """
-        version = getattr(error, "version", None)
+        version = error.version
         request = TokenRequest(reason=error.error_code, rejected_version=version)
         # All messages of an instance notice at once; a burst of requests would make
         # Pub/Sub back off from the token refresher. The lock is not held while it is
@@ -101,7 +101,7 @@ def acknowledging(
     except TransientError as error:
         log_event(Event.WILL_RETRY, severity=logging.WARNING, **about, **_reason(error))
         if tokens is not None and isinstance(error, TokenRejected | TokenMissing):
-            _request_token(tokens, error)
+            request_token(tokens, error)
         raise ServiceUnavailable(str(error)) from error
     except ConfigError as error:
         log_event(
@@ -115,7 +115,7 @@ def acknowledging(
         raise
 
 
-def _request_token(tokens: TokenRequester, error: TokenRejected | TokenMissing) -> None:
+def request_token(tokens: TokenRequester, error: TokenRejected | TokenMissing) -> None:
     """Request a token; if that fails, the next delivery requests it again."""
     try:
         tokens.request(error)

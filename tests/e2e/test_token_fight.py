@@ -125,7 +125,7 @@ def test_a_broker_without_a_token_is_asked_again_by_the_same_request(pipeline):
     """More often than a token is issued without waiting; no request is a dead letter."""
     stored = pipeline.stack.secrets.count("kiwoom-token")
     pipeline.stack.secrets.destroy("kiwoom-token")
-    pipeline.scenario(faults=[{"kind": "null_token", "times": 5}])
+    pipeline.scenario(faults=[{"kind": "null_token", "times": 4}])
 
     pipeline.stack.publish("tokens", b'{"reason":"test"}')
 
@@ -134,7 +134,7 @@ def test_a_broker_without_a_token_is_asked_again_by_the_same_request(pipeline):
         "a token is stored",
     )
     seen = events(pipeline)
-    assert seen["will_retry", "kiwoom_unavailable"] == 5
+    assert seen["will_retry", "kiwoom_unavailable"] == 4
     assert seen["will_retry", "token_not_issued"] > 0
     assert not any(event == "dead_letter" for event, _ in seen)
 

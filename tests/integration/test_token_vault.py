@@ -117,6 +117,61 @@ def test_an_expired_token_is_looked_up_again(vault):
     assert cached.current().version.endswith("/versions/2")
 
 
+class Clock:
+    """Seconds that go by only while someone sleeps; ``then`` happens meanwhile."""
+
+    def __init__(self, **then):
+        self.seconds = 0.0
+        self.then = {int(second[1:]): what for second, what in then.items()}
+
+    def monotonic(self):
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+        self.then.pop(int(self.seconds), lambda: None)()
+
+
+def test_another_token_is_waited_for(vault):
+    vault.put(TOKEN)
+    clock = Clock(s3=lambda: vault.put(TOKEN))
+    cached = CachedToken(vault, lambda: NOW, clock.sleep, clock.monotonic)
+    rejected = cached.current()
+    cached.replacement(rejected)
+
+    assert cached.wait_for_another(rejected.version, 60)
+    assert clock.seconds == 3
+    assert cached.current().version.endswith("/versions/2")
+
+
+def test_the_first_token_is_waited_for(vault):
+    clock = Clock(s2=lambda: vault.put(TOKEN))
+    cached = CachedToken(vault, lambda: NOW, clock.sleep, clock.monotonic)
+
+    assert cached.wait_for_another(None, 60)
+    assert clock.seconds == 2
+
+
+def test_a_token_that_does_not_come_is_waited_for_no_longer_than_allowed(vault):
+    clock = Clock()
+    cached = CachedToken(vault, lambda: NOW, clock.sleep, clock.monotonic)
+
+    assert not cached.wait_for_another(None, 5)
+    assert clock.seconds == 5
+
+
+def test_however_many_wait_the_vault_is_asked_once_a_second(vault, monkeypatch):
+    asked, clock = [], Clock()
+    cached = CachedToken(vault, lambda: NOW, lambda _: None, clock.monotonic)
+    read = vault.current
+    monkeypatch.setattr(vault, "current", lambda: (asked.append(1), read())[1])
+
+    for _ in range(10):
+        cached._has_another(None)
+
+    assert len(asked) == 1
+
+
 def test_a_rejected_token_is_not_sent_again(vault):
     vault.put(TOKEN)
     cached = CachedToken(vault, lambda: NOW)
