@@ -42,6 +42,10 @@ publish: $(LOCAL) ## Publish a trigger to the running stack: make publish MSG='{
 backfill: $(LOCAL) ## Fetch history: make backfill STOCKS=005930,000660 TIMEFRAME=1d START=2024-01-01 END=2025-01-01
 	@$(BIN)/python -m infra.local.publish --backfill --stocks '$(STOCKS)' --timeframe '$(TIMEFRAME)' --start '$(START)' --end '$(END)'
 
+.PHONY: report
+report: $(LOCAL) ## Ask for the report of a day that is over (DAY=2026-11-20; without it, the latest)
+	@$(BIN)/python -m infra.local.publish --topic reports '{"report":"$(or $(DAY),latest)"}'
+
 .PHONY: status
 status: $(LOCAL) ## The running stack on one screen
 	@$(BIN)/python -m infra.local.status

@@ -46,6 +46,24 @@ FUNCTIONS: dict[str, dict[str, str]] = {
         "stocks": "SELECT",
         "tasks": "SELECT, INSERT, UPDATE",
     },
+    "daily_report": {
+        "absent_slots": "SELECT",
+        "calendar_state": "SELECT",
+        "candles": "SELECT",
+        "corporate_actions": "SELECT",
+        # Written once: what a report says cannot be changed.
+        "daily_reports": "SELECT, INSERT",
+        "market_sessions": "SELECT",
+        "quarantine": "SELECT",
+        "rate_slots": "SELECT",
+        "revisions": "SELECT",
+        "runs": "SELECT",
+        "series": "SELECT",
+        "session_overrides": "SELECT",
+        "session_seals": "SELECT",
+        "stocks": "SELECT",
+        "tasks": "SELECT",
+    },
     "reference_sync": {
         # A code that is listed again begins anew; a day that was closed has no candles.
         "absent_slots": "SELECT, DELETE",

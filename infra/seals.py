@@ -1,7 +1,8 @@
 """``make verify``: is every settled candle as the pipeline has stored it?
 
-It compares the seals with the candles that they are of, in the database of the running
-stack, or in that of ``DATABASE_URL`` or ``CLOUD_SQL_INSTANCE``. One line names each
+It compares the seals with the candles that they are of, and follows the chain of the
+daily reports, in the database of the running stack, or in that of ``DATABASE_URL`` or
+``CLOUD_SQL_INSTANCE``. One line names each
 difference, and a message for each series reads it from the broker again. Exit status:
 0 without a difference, 1 with one, 2 if the database could not be read.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from infra.local.announcement import NotRunning
 from infra.local.reading import open_stack
 from shared.clock import new_clock
+from shared.database.daily_reports import DailyReports
 from shared.database.engine import new_engine
 from shared.database.session_seals import BrokenSeal, SessionSeals
 from shared.errors import DatabaseMisconfigured, PipelineError
@@ -51,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         with _database() as engine:
-            return _verify(SessionSeals(engine), stocks, accepts=options.accept == "1")
+            seals, accepts = SessionSeals(engine), options.accept == "1"
+            status = _verify(seals, stocks, accepts=accepts)
+            return max(status, _follow(DailyReports(engine)))
     except (NotRunning, PipelineError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -94,6 +98,16 @@ def _verify(seals: SessionSeals, stocks: Sequence[str], *, accepts: bool) -> int
         "backup. ACCEPT=1 seals what is there now."
     )
     return 1
+
+
+def _follow(reports: DailyReports) -> int:
+    """Follow the chain of the daily reports."""
+    count, broken = reports.unlinked()
+    for day in broken:
+        print(f"{day}: its report is not what was chained, or the one before is gone")
+    if count and not broken:
+        print(f"{count:,} daily reports: the chain is unbroken")
+    return 1 if broken else 0
 
 
 def _checked(

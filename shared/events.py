@@ -28,6 +28,9 @@ class Event(StrEnum):
     HISTORY_ARCHIVED = "history_archived"
     TARGET_CHANGED = "target_changed"
     LEDGER_PRUNED = "ledger_pruned"
+    # daily_report
+    DAILY_REPORT = "daily_report"
+    REPORT_KEPT = "report_kept"
     # token_refresher
     TOKEN_REFRESHED = "token_refreshed"  # noqa: S105 - a name
     TOKEN_KEPT = "token_kept"  # noqa: S105 - a name

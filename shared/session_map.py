@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from shared.verdicts import Judge, SeriesFacts, Verdict
 
 NOTHING = SessionFacts()
+# So many sessions of a whole market are held in memory at a time.
+AT_ONCE = 250
 
 
 class Sessions(Protocol):
@@ -207,6 +210,44 @@ def gaps(source: Sessions, judge: Judge) -> list[Gaps]:
     codes = [row.stock.code for row in short]
     stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
     return [_gaps(judge, row, days, stored.get(row.stock.code, {})) for row in short]
+
+
+@dataclass(slots=True, kw_only=True)
+class Census:
+    """How many sessions were ever asked for, by state; and how many candles miss."""
+
+    sessions: Counter[str] = field(default_factory=Counter)
+    missing: int = 0
+
+
+def census(source: Sessions, judge: Judge) -> Census:
+    """Count all sessions that were ever asked for, some of them at a time."""
+    counted = Census()
+    newest = judge.calendar.latest_opened(judge.now)
+    if newest is None:
+        return counted
+    series = source.series([judge.timeframe], newest)
+    begins = [begin[0] for each in series if (begin := judge.begins(each.facts))]
+    days = judge.sessions(min(begins), newest) if begins else []
+    for place in range(0, len(days), AT_ONCE):
+        part = days[place : place + AT_ONCE]
+        rows = coverage(source, judge, part).rows
+        short = [row for row in rows if State.MISSING in row.letters]
+        counted.sessions.update("".join(row.letters for row in rows))
+        counted.missing += _missing(source, judge, part, short)
+    return counted
+
+
+def _missing(
+    source: Sessions, judge: Judge, days: Sequence[date], short: Sequence[Row]
+) -> int:
+    if not short:
+        return 0
+    codes = [row.stock.code for row in short]
+    stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
+    return sum(
+        _gaps(judge, row, days, stored.get(row.stock.code, {})).candles for row in short
+    )
 
 
 def _gaps(

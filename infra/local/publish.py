@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from infra.local.announcement import NotRunning, running
 from infra.local.deadline import deadline
 from shared.errors import MalformedMessage, PipelineError
-from shared.messages import ReferenceRequest, Trigger
+from shared.messages import ReferenceRequest, ReportRequest, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SECONDS = 15.0
 # What reads the messages of each topic, and rejects them here already.
-READERS = {"triggers": Trigger.from_bytes, "reference": ReferenceRequest.from_bytes}
+READERS = {
+    "triggers": Trigger.from_bytes,
+    "reference": ReferenceRequest.from_bytes,
+    "reports": ReportRequest.from_bytes,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -30,7 +30,9 @@ RESERVE = text("""
                            secs => :interval * greatest(1, slot.slowdown - :recovery)),
         live_until = CASE WHEN :gives_way THEN slot.live_until
                      ELSE greatest(slot.next_free_at, clock_timestamp()) END,
-        slowdown = greatest(1, slot.slowdown - :recovery)
+        slowdown = greatest(1, slot.slowdown - :recovery),
+        slowed_seconds = slot.slowed_seconds + :interval
+                         * (greatest(1, slot.slowdown - :recovery) - 1)
     WHERE slot.next_free_at < clock_timestamp() + make_interval(secs => :ahead)
       AND NOT (:gives_way AND coalesce(slot.live_until > clock_timestamp(), false))
     RETURNING greatest(0, extract(epoch FROM
@@ -56,7 +58,8 @@ SLOW_DOWN = text("""
     UPDATE rate_slots
     SET next_free_at = clock_timestamp() + make_interval(secs => :pause),
         slowdown = least(:slowest, slowdown * :step),
-        slowed_at = clock_timestamp(), live_until = NULL
+        slowed_at = clock_timestamp(), live_until = NULL,
+        slowed_seconds = slowed_seconds + :pause
     WHERE app_key_id = :app_key_id AND api_id = :api_id
       AND (slowed_at IS NULL
            OR slowed_at < clock_timestamp() - make_interval(secs => :pause))

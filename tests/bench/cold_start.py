@@ -29,6 +29,7 @@ FIRST = {
         "triggers",
         {"timeframe": "1w", "stocks": ["005930"], "force": True},
     ),
+    "daily_report": ("reports", {"report": "latest"}),
     "reference_sync": ("reference", {"sync": ["calendar"]}),
     "token_refresher": ("tokens", {"reason": "bench"}),
 }

@@ -66,6 +66,7 @@ UNUSED = {
     "dispatcher": ["shared/kiwoom", "shared/token_vault.py"],
     "collector": ["shared/database/stock_store.py", "shared/kiwoom/auth.py"],
     "reference_sync": ["shared/database/candle_store.py", "shared/kiwoom/charts.py"],
+    "daily_report": ["shared/kiwoom", "shared/token_vault.py"],
     "token_refresher": ["shared/database", "shared/kiwoom/charts.py"],
 }
 

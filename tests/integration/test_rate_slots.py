@@ -174,6 +174,22 @@ def test_the_pace_recovers_slowly(engine):
     assert paces == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0], abs=0.01)
 
 
+def test_it_is_counted_how_long_a_refusal_holds_requests_back(engine):
+    clock, _ = slots(engine, per_second=1000, wait_policy=WaitPolicy(max_wait=600))
+    for _ in range(3):
+        clock.wait("key", "ka10081")
+    clock.slow_down("key", "ka10081")
+    for _ in range(250):
+        clock.wait("key", "ka10081")
+
+    with engine.connect() as connection:
+        seconds = connection.execute(text("SELECT slowed_seconds FROM rate_slots"))
+        held_back = seconds.scalar()
+    # A second of pause; then the interval is twice as long, and 0.005 less each time.
+    longer = sum(0.001 * 1.02 * (1 - 0.005 * n) for n in range(1, 201))
+    assert held_back == pytest.approx(1 + longer, abs=0.001)
+
+
 def test_a_slot_that_was_reserved_before_a_429_is_void(engine):
     """Those who sleep already would go on at the old pace."""
     refused = []

@@ -361,6 +361,9 @@ LIVE, HISTORY = (
     [f"collect-{lane}-{call}" for call in CALLS] for lane in ("live", "history")
 )
 COLLECTORS = [topic.replace("collect-", "collector-") for topic in (*LIVE, *HISTORY)]
+PUSHED = [
+    *("dispatcher", *COLLECTORS, "reference-sync", "daily-report", "token-refresher")
+]
 ALLOWED = {
     *(("dispatcher", "publisher", topic) for topic in (*LIVE, *HISTORY)),
     ("dispatcher", "publisher", "dead-letters"),
@@ -371,6 +374,7 @@ ALLOWED = {
     ("reference-sync", "publisher", "tokens"),
     ("reference-sync", "publisher", "dead-letters"),
     ("reference-sync", "secretAccessor", "kiwoom-token"),
+    ("daily-report", "publisher", "dead-letters"),
     ("token-refresher", "publisher", "dead-letters"),
     *(("token-refresher", "secretAccessor", secret) for secret in SECRETS),
     ("token-refresher", "secretVersionManager", "kiwoom-token"),
@@ -378,15 +382,13 @@ ALLOWED = {
     *(
         (account, role, "this database")
         for account in (
-            *("dispatcher", *COLLECTORS, "reference-sync", "status-page"),
+            *("dispatcher", *COLLECTORS, "reference-sync"),
+            *("daily-report", "status-page"),
             "migrator",
         )
         for role in ("client", "instanceUser")
     ),
-    *(
-        (f"push-{name}", "invoker", name)
-        for name in ("dispatcher", *COLLECTORS, "reference-sync", "token-refresher")
-    ),
+    *((f"push-{name}", "invoker", name) for name in PUSHED),
     ("builder", "logWriter", "project"),
     ("builder", "objectViewer", "copies of sources"),
     ("builder", "objectViewer", "demo-proj-pipeline-sources"),
@@ -395,11 +397,11 @@ ALLOWED = {
     *(("agent pubsub", "subscriber", name) for name in TOPOLOGY.subscriptions),
     *(
         ("agent pubsub", "serviceAccountTokenCreator", f"push-{name}")
-        for name in ("dispatcher", *COLLECTORS, "reference-sync", "token-refresher")
+        for name in PUSHED
     ),
     *(
         ("agent cloudscheduler", "publisher", topic)
-        for topic in ("triggers", "reference", "tokens")
+        for topic in ("triggers", "reference", "reports", "tokens")
     ),
 }
 RESOURCE = {

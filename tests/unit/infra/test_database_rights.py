@@ -31,6 +31,15 @@ def test_only_the_collector_writes_candles_and_only_the_owner_drops_runs():
         assert "DELETE" not in tables.get("runs", "") + tables.get("tasks", "")
 
 
+def test_a_report_is_written_once_and_by_what_writes_nothing_else():
+    written = {t: r for t, r in FUNCTIONS["daily_report"].items() if r != "SELECT"}
+
+    assert written == {"daily_reports": "SELECT, INSERT"}
+    assert [role for role in FUNCTIONS if "daily_reports" in FUNCTIONS[role]] == [
+        "daily_report"
+    ]
+
+
 def test_no_function_but_the_one_that_syncs_it_writes_reference_data():
     for role in FUNCTIONS.keys() - {"reference_sync"}:
         for table in ("stocks", "market_sessions", "session_overrides"):

@@ -15,17 +15,19 @@ from functions.reference_sync.reference_data import target_stocks
 from infra.package import imported_by
 from infra.topology import PIPELINE, RESERVED_CONNECTIONS, load
 from shared.candles import Timeframe
+from shared.daily_reports import ends_at
 from shared.kiwoom.wire import CONNECT_SECONDS, READ_SECONDS
 from shared.lanes import COLLECT_TOPICS, Lane, call_of, collect_topic
 from shared.messages import (
     Heartbeat,
     ReferenceRequest,
+    ReportRequest,
     TokenRequest,
     Trigger,
     is_heartbeat,
 )
 from shared.settings import PubSubSettings, SecretSettings
-from tests.support.builders import kst
+from tests.support.builders import day, kst
 
 TOPOLOGY = load()
 STORE_SECONDS = 30
@@ -184,7 +186,11 @@ def test_a_series_is_kept_for_as_long_as_one_request_takes():
 
 
 def test_every_other_message_that_is_scheduled_is_accepted():
-    readers = {"tokens": TokenRequest, "reference": ReferenceRequest}
+    readers = {
+        "tokens": TokenRequest,
+        "reference": ReferenceRequest,
+        "reports": ReportRequest,
+    }
     scheduled = [s for s in TOPOLOGY.schedules.values() if s.topic in readers]
 
     assert {schedule.topic for schedule in scheduled} == readers.keys()
@@ -294,6 +300,33 @@ def test_only_what_opens_connections_has_a_database():
         main = ROOT / "functions" / function.source / "main.py"
         imported = {path.parent.name for path in imported_by(main)}
         assert (function.database != "none") == ("database" in imported)
+
+
+def test_a_report_is_made_on_every_day_after_its_last_tick():
+    """Twice a day it is asked for: an absence is noticed after 23.5 hours at most."""
+    asked = [s for s in TOPOLOGY.schedules.values() if s.topic == "reports"]
+    since = kst("2026-11-20 21:00")
+    firings = sorted(at for s in asked for at in islice(CronSim(s.cron, since), 40))
+    ticks = [
+        next(CronSim(s.cron, since - timedelta(seconds=1)))
+        for s in TOPOLOGY.schedules.values()
+        if s.topic == "triggers" and "heartbeat" not in s.payload
+    ]
+
+    assert (
+        firings[0]
+        == kst("2026-11-20 21:15")
+        == ends_at(day("2026-11-20")) + timedelta(minutes=15)
+    )
+    assert {b - a for a, b in pairwise(firings[:40])} == {timedelta(hours=12)}
+    assert min(ticks) > firings[0]
+
+
+def test_only_what_judges_is_told_the_schedules():
+    for function in TOPOLOGY.functions.values():
+        main = ROOT / "functions" / function.source / "main.py"
+        reads = "ScheduleSettings" in main.read_text(encoding="utf-8")
+        assert function.reads_schedules == reads
 
 
 def test_a_heartbeat_comes_several_times_within_the_alert_on_its_absence():

@@ -12,6 +12,7 @@ from shared.messages import (
     DEFAULT_DEPTH,
     CollectRequest,
     ReferenceRequest,
+    ReportRequest,
     TokenRequest,
     Trigger,
 )
@@ -442,6 +443,21 @@ def test_a_reference_request_may_ask_for_the_pruning_of_the_ledger_alone():
     request = reference(prune_ledger=True)
 
     assert request == ReferenceRequest(prune_ledger=True)
+
+
+def report(value):
+    return ReportRequest.from_bytes(json.dumps({"report": value}).encode())
+
+
+def test_a_report_is_of_the_latest_day_or_of_the_one_that_is_named():
+    assert report("latest") == ReportRequest()
+    assert report("2026-11-20") == ReportRequest(day=day("2026-11-20"))
+
+
+@pytest.mark.parametrize("value", ["today", "2026-02-30", "20261120", 1, None, ""])
+def test_a_report_of_no_day_is_refused(value):
+    with pytest.raises(MalformedMessage, match="^report: "):
+        report(value)
 
 
 def test_five_thousand_stocks_fit_into_a_trigger():

@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 
 from shared.candles import Timeframe
 from shared.errors import MalformedMessage
-from shared.messages import CollectRequest, ReferenceRequest, TokenRequest, Trigger
+from shared.messages import (
+    CollectRequest,
+    ReferenceRequest,
+    ReportRequest,
+    TokenRequest,
+    Trigger,
+)
 from shared.modes import Mode
 
 FEW = settings(max_examples=50, derandomize=True, database=None, deadline=None)
 
-MESSAGES = st.sampled_from([Trigger, CollectRequest, ReferenceRequest, TokenRequest])
+MESSAGES = st.sampled_from(
+    [Trigger, CollectRequest, ReferenceRequest, ReportRequest, TokenRequest]
+)
 DATES = st.dates(date(1956, 3, 3), date(2100, 1, 1))
 TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1)
 CODES = st.from_regex("[0-9A-Z]{6}", fullmatch=True)
@@ -46,7 +54,7 @@ VALUES = st.recursive(
 NAMES = [
     *("timeframe", "timeframes", "mode", "stocks", "start", "end", "period", "force"),
     *("budget", "run_id", "stock_code", "move", "sync", "open", "close", "forget"),
-    *("hours", "add_targets", "remove_targets", "reason", "rejected_version"),
+    *("hours", "add_targets", "remove_targets", "reason", "rejected_version", "report"),
 ]
 OBJECTS = st.dictionaries(st.sampled_from(NAMES) | ODD, VALUES, max_size=4)
 # Objects that lack nothing, so that what else they hold decides.
@@ -57,6 +65,7 @@ WHOLE = st.one_of(
         OBJECTS,
     ),
     st.builds(lambda odd: {"reason": "operator"} | odd, OBJECTS),
+    st.builds(lambda odd: {"report": "latest"} | odd, OBJECTS),
     st.builds(lambda odd: {"sync": ["calendar"]} | odd, OBJECTS),
     st.tuples(st.sampled_from(NAMES), VALUES).map(lambda field: dict([field])),
 )
