@@ -39,6 +39,8 @@ MOST_SESSIONS = 250
 MOST_CODES = 3_000
 RUNS = 50
 MOST_RUNS = 200
+REPORTS = 60
+MOST_REPORTS = 366
 LONGEST_RUN_ID = 200
 
 
@@ -58,6 +60,8 @@ def blueprint(services: Services) -> Blueprint:
     api.add_url_rule(f"/api/candles/{one}", view_func=routes.candles)
     api.add_url_rule("/api/runs", view_func=routes.runs)
     api.add_url_rule("/api/runs/<run_id>", view_func=routes.run)
+    api.add_url_rule("/api/reports", view_func=routes.reports)
+    api.add_url_rule("/api/reports/<date>", view_func=routes.report)
     return api
 
 
@@ -198,6 +202,37 @@ class Routes:
             lambda: views.run_detail(one_run(self._services, run_id), remedy_of)
         )
 
+    def reports(self) -> Response:
+        """The newest reports of days."""
+        given = Parameters()
+        limit = given.count("limit", REPORTS, MOST_REPORTS)
+        before = given.day("before")
+        given.refuse_the_rest()
+
+        def build() -> object:
+            found = self._services.reports.daily.newest(limit + 1, before)
+            told: dict[str, object] = {
+                "reports": [views.daily_report(each) for each in found[:limit]]
+            }
+            if len(found) > limit:
+                last = found[limit - 1].report.day
+                query = urlencode({"limit": limit, "before": last})
+                told["next"] = f"{request.host_url}api/reports?{query}"
+            return told
+
+        return self._answer(build)
+
+    def report(self, date: str) -> Response:
+        """The report of one day, and what has become of its seals."""
+        day = report_day(date)
+        Parameters().refuse_the_rest()
+
+        def build() -> object:
+            stored, since = self._services.daily_report(day)
+            return views.daily_report(stored) | views.since(since)
+
+        return self._answer(build)
+
     def _answer(
         self, build: Callable[[], object], *, is_heavy: bool = False
     ) -> Response:
@@ -235,6 +270,17 @@ def chosen_days(
     if len(days) > MOST_SESSIONS:
         raise bad("start", "too_long", count=len(days), most=MOST_SESSIONS)
     return days
+
+
+def report_day(value: str) -> date:
+    """The day in the address of a report.
+
+    Raises:
+        RequestError: If it is none.
+    """
+    day = Parameters({"date": [value]}).day("date")
+    assert day is not None
+    return day
 
 
 def one_run(services: Services, run_id: str) -> RunDetail:

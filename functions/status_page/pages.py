@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-from functions.status_page.answers import FOREVER, conditional
+from functions.status_page.answers import FOREVER, SECURITY, conditional
 from functions.status_page.api import (
+    MOST_REPORTS,
     MOST_RUNS,
     MOST_SESSIONS,
+    REPORTS,
     RUNS,
     SESSIONS,
     one_run,
+    report_day,
 )
 from functions.status_page.explain import series_report
 from functions.status_page.parameters import (
@@ -31,10 +37,11 @@ from functions.status_page.parameters import (
 from functions.status_page.problems import RequestError, problem_of
 from functions.status_page.words import LANGUAGES, Words, words
 from shared.candles import Timeframe
+from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
 from shared.reports import History
 from shared.session_map import coverage, newest_sessions, problem_cells
-from shared.sessions import KST
+from shared.sessions import DAY, KST
 from shared.verdicts import State
 
 if TYPE_CHECKING:
@@ -76,6 +83,8 @@ def blueprint(services: Services) -> Blueprint:
     pages.add_url_rule("/stocks/<code>", view_func=routes.stock)
     pages.add_url_rule("/runs", view_func=routes.runs)
     pages.add_url_rule("/runs/<run_id>", view_func=routes.run)
+    pages.add_url_rule("/reports", view_func=routes.reports)
+    pages.add_url_rule("/reports/<date>", view_func=routes.report)
     pages.add_url_rule("/assets/<digest>/<name>", view_func=static_file)
     return pages
 
@@ -223,6 +232,46 @@ class Routes:
 
         return self._page("run.html", given, build)
 
+    def reports(self) -> Response:
+        """The newest reports of days."""
+        parameters = Parameters()
+        limit = parameters.count("limit", REPORTS, MOST_REPORTS)
+        before = parameters.day("before")
+        given = _Look(parameters)
+
+        def build() -> dict[str, Any]:
+            found = self._services.reports.daily.newest(limit + 1, before)
+            shown = found[:limit]
+            more = shown[-1].report.day if len(found) > limit else None
+            return {"now": self._services.clock(), "reports": shown, "more": more}
+
+        return self._page("reports.html", given, build)
+
+    def report(self, date: str) -> Response:
+        """The report of one day: one file that can be printed, kept, and sent."""
+        day = report_day(date)
+        given = _Look(Parameters())
+
+        def build() -> dict[str, Any]:
+            stored, since = self._services.daily_report(day)
+            return {
+                "now": self._services.clock(),
+                "stored": stored,
+                "report": stored.report,
+                "since": since,
+                "style": style(),
+                "first": NO_REPORT,
+                "yesterday": stored.report.day - DAY,
+            }
+
+        response = self._page("report.html", given, build)
+        # Its style stands in the page itself; nothing else may.
+        digest = b64encode(sha256(style().encode()).digest()).decode()
+        response.headers["Content-Security-Policy"] = SECURITY[
+            "Content-Security-Policy"
+        ].replace("style-src 'self'", f"style-src 'self' 'sha256-{digest}'")
+        return response
+
     def _page(
         self,
         template: str,
@@ -296,6 +345,7 @@ def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
             clock=_clock,
             age=lambda seconds: _age(word, seconds),
             number=lambda value: f"{value:,}",
+            share=_share,
             words_of=lambda *groups: json.dumps(
                 {group: word.group(group) for group in groups}, ensure_ascii=False
             ),
@@ -303,6 +353,12 @@ def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
         )
         .encode()
     )
+
+
+@cache
+def style() -> Markup:
+    """The style of all pages, for one that stands alone."""
+    return Markup((STATIC / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
 
 
 def static_file(digest: str, name: str) -> Response:
@@ -381,6 +437,13 @@ def _clock(at: datetime | None, now: datetime) -> str:
         return NOTHING
     is_today = at.astimezone(KST).date() == now.astimezone(KST).date()
     return _kst(at, "%H:%M" if is_today else "%m-%d %H:%M")
+
+
+def _share(value: float | None) -> str:
+    """A share in per cent; one that is not whole is never told as such."""
+    if value is None:
+        return NOTHING
+    return f"{floor(value * 10_000) / 100:.2f} %"
 
 
 def _age(word: Words, seconds: float) -> str:

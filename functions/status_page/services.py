@@ -8,27 +8,48 @@ from typing import TYPE_CHECKING, Protocol
 from functions.status_page.answers import AnswerCache
 from functions.status_page.explain import Details
 from functions.status_page.parameters import stock_of
-from functions.status_page.problems import RequestError
+from functions.status_page.problems import RequestError, unknown
 from functions.status_page.status import Counts, GapFinder, Overview, overview
+from shared.daily_reports import Since, span
 from shared.freshness import DueTimes
 from shared.verdicts import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
     from shared.candles import CandleSession, Timeframe
     from shared.clock import Clock
+    from shared.daily_reports import Sealed, StoredReport
     from shared.freshness import Tick
     from shared.reports import CandlePage, RunDetail, RunRow, StockName, StockSeries
     from shared.sessions import Calendar
 
 # An answer holds for this long at most: what is late depends on the time.
 STEP_SECONDS = 30
+# Among so many is the one that was meant, where a day has none.
+NEWEST_REPORTS = 60
+
+
+class Daily(Protocol):
+    """The reports of days."""
+
+    def newest(self, limit: int, before: date | None = None) -> list[StoredReport]:
+        """The newest reports, or the newest before a day."""
+
+    def of(self, day: date) -> StoredReport | None:
+        """The report of a day; None if there is none."""
+
+    def sealed(self, since: datetime, until: datetime) -> Sealed:
+        """What was sealed from ``since`` to before ``until``, and not since."""
 
 
 class Reports(Counts, Details, Protocol):
     """All that is reported."""
+
+    @property
+    def daily(self) -> Daily:
+        """The reports of days."""
 
     def snapshot(self) -> str:
         """A string that changes with everything that is committed."""
@@ -92,6 +113,19 @@ class Services:
     def overview(self) -> Overview:
         """How everything stands."""
         return overview(self.reports, self.gaps, self.due(), self.clock())
+
+    def daily_report(self, day: date) -> tuple[StoredReport, Since]:
+        """The report of a day, and what has become of its seals.
+
+        Raises:
+            RequestError: If there is none.
+        """
+        found = self.reports.daily.of(day)
+        if found is None:
+            newest = self.reports.daily.newest(NEWEST_REPORTS)
+            raise unknown("report", str(day), [str(one.report.day) for one in newest])
+        sealed = self.reports.daily.sealed(*span(day))
+        return found, Since.of(found.report.sealed, sealed)
 
     def one_series(self, judge: Judge, code: str) -> StockSeries:
         """One series of a stock that exists.

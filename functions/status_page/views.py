@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         SlotVerdict,
     )
     from functions.status_page.status import Overview, Problem, Tile
+    from shared.daily_reports import Since, StoredReport
     from shared.reports import (
         History,
         RunDetail,
@@ -317,6 +319,40 @@ def history(found: History) -> dict[str, Any]:
             for row in found.quarantine
         ],
     }
+
+
+def daily_report(found: StoredReport) -> dict[str, Any]:
+    """The report of a day."""
+    report = found.report
+    return {
+        "day": str(report.day),
+        "made_at": seoul(report.made_at),
+        "is_made_up": report.is_made_up,
+        "summary": report.summary,
+        "has_session": report.has_session,
+        "sealed": report.sealed.count,
+        "complete": report.complete,
+        "thin": report.thin,
+        "missing": report.missing,
+        "late": report.late,
+        **asdict(report.tally),
+        "due": report.due,
+        "due_met": report.due_met,
+        "slowdown_seconds": report.slowdown_seconds,
+        "database_bytes": report.database_bytes,
+        "timeframes": [
+            asdict(frame) | {"coverage": frame.coverage} for frame in report.frames
+        ],
+        "seals_digest": report.sealed.digest,
+        "previous": report.previous,
+        "chain": found.chain,
+        "is_linked": found.is_linked,
+    }
+
+
+def since(found: Since) -> dict[str, Any]:
+    """What has become of the seals of a report."""
+    return {"sealed_anew": found.sealed_anew, "seals_are_same": found.is_same}
 
 
 def run(found: RunRow) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
+from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
 from shared.reports import (
@@ -302,12 +303,16 @@ FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
 
 
 class ReportStore:
-    """Reads what is reported, each call in one transaction."""
+    """Reads what is reported, each call in one transaction.
+
+    ``daily`` has the reports of days.
+    """
 
     def __init__(self, engine: Engine, offset: timedelta = timedelta()) -> None:
         """The pipeline's clock runs ``offset`` ahead of PostgreSQL's."""
         self._engine = engine
         self._offset = offset
+        self.daily = DailyReports(engine, offset)
 
     def snapshot(self) -> str:
         """A string that changes with everything that is committed."""

@@ -13,16 +13,20 @@ from sqlalchemy import text
 
 from functions.daily_report.main import facts
 from functions.daily_report.report import bring_up_to_date
+from functions.status_page.app import new_app
+from functions.status_page.services import Services
 from infra import topology
 from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.daily_reports import NO_REPORT, span
 from shared.database.daily_reports import DailyReports
-from shared.database.engine import transaction
+from shared.database.engine import new_engine, transaction
 from shared.database.report_store import ReportStore
+from shared.database.session_store import SessionStore
 from shared.errors import DatabaseMisconfigured, MalformedMessage
 from shared.freshness import DueTimes, Tick
 from shared.sessions import DAY, KST, midnight
+from shared.settings import DatabaseSettings
 from tests.support.builders import CALENDAR, day, kst
 
 # A made-up clock runs this far ahead of PostgreSQL's.
@@ -235,6 +239,15 @@ def tasks_of(run_id, schedule, began, chosen):
                 "first_missing": [],
                 **nothing,
             }
+
+
+@pytest.fixture
+def reading(database_url):
+    """As the page connects: nothing can be written."""
+    settings = DatabaseSettings(url=database_url, pool_size=2, read_only=True)
+    engine = new_engine(settings)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
@@ -547,3 +560,31 @@ def test_before_anything_is_loaded_there_is_a_report_too(engine, reference_data,
     assert outcome.report.sealed.digest == sha256(b"").hexdigest()
     assert outcome.report.late > 0
     assert outcome.report.punctuality is None
+
+
+def test_the_page_shows_what_is_stored(engine, reading, history, make):
+    make(now=kst("2026-11-19 21:15"))
+    make()
+    services = Services(
+        reports=ReportStore(reading, OFFSET),
+        calendar=SessionStore(reading).calendar,
+        ticks=TICKS,
+        clock=lambda: EVENING,
+    )
+    client = new_app(services).test_client()
+
+    told = client.get("/api/reports").get_json()["reports"]
+    row = row_of(engine)
+
+    assert [each["day"] for each in told] == ["2026-11-20", "2026-11-19"]
+    same = {"requests", "least_requests", "due", "due_met", "late", "missing", "sealed"}
+    assert {name: told[0][name] for name in same} == {name: row[name] for name in same}
+    assert told[0]["chain"] == row["chain"].hex()
+    assert told[0]["made_at"] == "2026-11-20T21:15:00+09:00"
+    one = client.get("/api/reports/2026-11-20").get_json()
+    assert (one["is_linked"], one["seals_are_same"]) == (True, True)
+    page = client.get("/reports/2026-11-20?lang=en").text
+    assert row["chain"].hex() in page
+    assert f"{row['requests']:,}; {row['least_requests']:,} would have been" in page
+    assert client.get("/reports").status_code == 200
+    assert client.get("/reports/2026-11-18").status_code == 404

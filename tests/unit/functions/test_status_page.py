@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from base64 import b64encode
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -21,6 +23,7 @@ from functions.status_page.status import Cause, overview
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
+from shared.daily_reports import Sealed, StoredReport, Tally
 from shared.errors import DatabaseUnavailable, PipelineError, VaultUnavailable
 from shared.freshness import DueTimes, Tick
 from shared.reports import (
@@ -36,6 +39,7 @@ from shared.series import Series
 from shared.session_map import coverage, newest_sessions
 from shared.verdicts import REMEDIES, Judge, Reason, SeriesFacts, SessionFacts, State
 from tests.support.builders import CALENDAR, a_candle, day, kst
+from tests.support.reports import a_frame, a_report
 
 FOLDER = Path(pages.__file__).parent
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
@@ -270,6 +274,7 @@ class Reports:
     def __init__(self, **values):
         self.values = values
         self.calls = []
+        self.daily = self
 
     def __getattr__(self, name):
         def answer(*arguments, **named):
@@ -282,7 +287,7 @@ class Reports:
         return answer
 
 
-EMPTY = {
+EMPTY: dict[str, object] = {
     "snapshot": "1:1:",
     "stocks": [SAMSUNG],
     "series": [],
@@ -294,6 +299,9 @@ EMPTY = {
     "rates": [],
     "broken_seals": [],
     "runs": [],
+    "newest": [],
+    "of": None,
+    "sealed": Sealed(digest="ab" * 32),
 }
 
 
@@ -346,6 +354,10 @@ def test_only_reading_is_allowed():
         ("/api/slots/005930/5m/noon", 400, "instant", "2026-01-31T09:00"),
         ("/api/sessions/005930/5m/2026-13-01", 400, "session", "2026-01-31"),
         ("/api/runs?limit=0", 400, "limit", "at most 200"),
+        ("/api/reports?limit=367", 400, "limit", "at most 366"),
+        ("/api/reports?before=yesterday", 400, "before", "2026-01-31"),
+        ("/api/reports/2026-11-31", 400, "date", "2026-01-31"),
+        ("/api/reports/2026-11-20", 404, "report", "21:15"),
         ("/api/candles/005930/1d?settled=yes", 400, "settled", "true, false"),
         ("/api/candles/005930/1d?limit=5001", 400, "limit", "5,000"),
         ("/api/status?x=%00", 400, "x", "known"),
@@ -692,6 +704,102 @@ def test_a_range_of_years_ends_with_the_newest_session():
     assert len(weeks) == 250
     assert weeks[-1] == day("2026-11-16")
     assert weeks == sorted(set(weeks))
+
+
+# Reports of days
+
+
+def stored_report(**values):
+    report = a_report(**values)
+    return StoredReport(report=report, chain=report.chain, is_linked=True)
+
+
+def report_page(stored, path="/reports/2026-11-20?lang=en", **values):
+    kept = values or {"sealed": stored.report.sealed}
+    return client_of(of=stored, newest=[stored], **kept).get(path)
+
+
+def test_a_report_is_one_file_that_can_be_printed():
+    answer = report_page(stored_report())
+
+    assert "Nothing is late or missing." in answer.text
+    assert answer.text.count("<link") == answer.text.count("<script") == 0
+    (style,) = re.findall(r"<style>(.*?)</style>", answer.text, re.DOTALL)
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = answer.headers["Content-Security-Policy"]
+    assert f"style-src 'self' 'sha256-{digest}';" in policy
+    assert "unsafe" not in policy
+
+
+def test_a_closed_day_says_so_in_one_line():
+    closed = stored_report(has_session=False)
+    line = "<p>The exchange was closed. Nothing is late or missing.</p>"
+
+    assert line in report_page(closed).text
+    assert (
+        "휴장일입니다. 지연도 누락도 없습니다." in report_page(closed, "/reports").text
+    )
+
+
+def test_a_report_says_what_is_wrong():
+    frame = a_frame(late=2, missing=1_500)
+    text = report_page(stored_report(frames=(frame,), tally=Tally(dead_tasks=3))).text
+
+    assert (
+        "No, because: 2 series are late, 1,500 candles are missing, 3 tasks are" in text
+    )
+    assert 'class="answer no"' in text
+
+
+def test_a_report_that_was_made_up_for_says_so():
+    late = stored_report(made_at=kst("2026-11-22 09:15"))
+
+    assert "made up for at 2026-11-22 09:15" in report_page(late).text
+    assert "made up for" not in report_page(stored_report()).text
+
+
+def test_a_report_tells_what_has_become_of_its_seals():
+    stored = stored_report()
+    fewer = Sealed(digest="cd" * 32, timeframes={Timeframe.MINUTE_5: 27})
+    changed = Sealed(digest="cd" * 32, timeframes={Timeframe.MINUTE_5: 30})
+
+    assert "all are as they were" in report_page(stored).text
+    assert "3 were written again since" in report_page(stored, sealed=fewer).text
+    assert "something else has changed" in report_page(stored, sealed=changed).text
+    told = client_of(of=stored, sealed=fewer).get("/api/reports/2026-11-20").get_json()
+    assert (told["sealed_anew"], told["seals_are_same"]) == (3, False)
+
+
+def test_a_break_in_the_chain_is_seen():
+    broken = replace(stored_report(), is_linked=False)
+
+    assert "The chain is broken here" in report_page(broken).text
+    assert "broken chain" in report_page(broken, "/reports?lang=en").text
+    assert "chain is broken" not in report_page(stored_report()).text
+
+
+def test_a_share_that_is_not_whole_is_never_told_as_such():
+    almost = stored_report(due=100_000, due_met=99_999)
+
+    assert "99.99 %: 99,999 of 100,000 within 90 s" in report_page(almost).text
+
+
+def test_reports_are_told_page_by_page():
+    found = [stored_report(day=FRIDAY - timedelta(days=n)) for n in range(3)]
+    told = client_of(newest=found).get("/api/reports?limit=2").get_json()
+
+    assert [each["day"] for each in told["reports"]] == ["2026-11-20", "2026-11-19"]
+    assert told["next"].endswith("/api/reports?limit=2&before=2026-11-19")
+    assert "before=2026-11-19" in client_of(newest=found).get("/reports?limit=2").text
+
+
+def test_a_report_keeps_the_contract():
+    schema = json.loads(make_openapi.served())["components"]["schemas"]["DailyReport"]
+    frame = schema["properties"]["timeframes"]["items"]
+    told = report_page(stored_report(), "/api/reports/2026-11-20").get_json()
+
+    assert told.keys() - {"sealed_anew", "seals_are_same"} == {*schema["required"]}
+    assert told["timeframes"][0].keys() == {*frame["required"]}
 
 
 # The token's age
