@@ -129,22 +129,26 @@ class RateSlots:
         """Return when the next request may be sent.
 
         The wait itself holds no connection. A slot that the broker's refusal has made
-        void meanwhile is reserved again.
+        void meanwhile is reserved again, as is one that was missed.
 
         Raises:
             Busy: If the wait would be too long.
         """
         slot = {"app_key_id": app_key_id, "api_id": api_id}
+        looks = True
         while True:
             seconds, refused_at = self._reserve_in_turn(slot)
-            if seconds > LAST_LOOK_SECONDS:
+            if looks and seconds > LAST_LOOK_SECONDS:
                 self._sleep(seconds - LAST_LOOK_SECONDS)
                 began = self._monotonic()
                 if self._last_refusal(slot) != refused_at:
                     continue
                 seconds = LAST_LOOK_SECONDS - (self._monotonic() - began)
                 if seconds < 0:
-                    # Late, it would share its second with the requests after it.
+                    # Late, it would share its second with the requests after it. The
+                    # next slot is not risked by a look: while the database is slow,
+                    # slot after slot would be missed and no request sent.
+                    looks = False
                     continue
             if seconds:
                 self._sleep(seconds)

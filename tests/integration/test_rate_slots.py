@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from sqlalchemy import event, text
@@ -237,6 +237,22 @@ def test_a_request_that_has_missed_its_slot_reserves_another(engine):
     assert waits[-1] == pytest.approx(
         3 * INTERVAL - LAST_LOOK_SECONDS + 4 * INTERVAL, abs=0.3
     )
+
+
+def test_a_database_that_is_too_slow_for_every_look_costs_one_slot_more_each(engine):
+    """Whoever looks finds that two seconds have passed, and its slot as well."""
+    late, reserved = count(step=2), []
+    clock, _ = slots(engine, monotonic=lambda: float(next(late)))
+    event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda _c, _k, statement, *_: reserved.append("INSERT" in statement),
+    )
+
+    for _ in range(8):
+        clock.wait("key", "ka10081")
+
+    assert 8 < sum(reserved) <= 16
 
 
 PROCESS = """
