@@ -20,11 +20,11 @@
     │   └── AttemptsExhausted   a transient error on the last attempt
     ├── TransientError          waiting helps: the message is delivered again
     │   ├── KiwoomUnavailable   no answer, a server error, or no JSON
-    │   ├── RateLimited         the broker counted too many requests
     │   ├── StaleSeries         the series or the calendar changed meanwhile
     │   ├── PriceBasisUnproven  nothing tells yet whether older prices moved
     │   ├── PublishFailed       Pub/Sub did not take the messages
     │   └── Postponed           no fault of the task: not counted as an attempt
+    │       ├── RateLimited         the broker counted too many requests
     │       ├── TokenRejected       the broker no longer accepts the token
     │       ├── TokenMissing        no token was issued yet
     │       ├── TokenContested      tokens do not last: the next is issued later
@@ -228,13 +228,6 @@ class KiwoomUnavailable(TransientError):
     remedy = "none: it is retried; if it persists, check whether the broker is down"
 
 
-class RateLimited(TransientError):
-    """The broker answered that too many requests were made (1700, 1701, 1702)."""
-
-    error_code = "rate_limited"
-    remedy = "none: the pace goes down for all instances and recovers"
-
-
 class PublishFailed(TransientError):
     """Pub/Sub did not take the messages; none of the batch may be relied on."""
 
@@ -264,6 +257,17 @@ class Postponed(TransientError):
 
     error_code = "postponed"
     remedy = "none: the message is delivered again"
+
+
+class RateLimited(Postponed):
+    """The broker answered that too many requests were made (1700, 1701, 1702).
+
+    They are those of all tasks, and of other programs with the app key: no fault of
+    this one, which a storm of a few minutes must not end.
+    """
+
+    error_code = "rate_limited"
+    remedy = "none: the pace goes down for all instances and recovers"
 
 
 class TokenRejected(Postponed):

@@ -11,6 +11,7 @@ from shared.errors import (
     DatabaseMisconfigured,
     KiwoomRejected,
     KiwoomUnavailable,
+    RateLimited,
     TokenRejected,
     UnknownTask,
 )
@@ -186,16 +187,21 @@ def test_a_stock_is_listed_unless_it_is_known_not_to_be(ledger, reference_data, 
         assert (one.listed, two.listed) == (False, True)
 
 
-def test_an_attempt_whose_token_was_rejected_is_not_counted(ledger, query, opened):
+@pytest.mark.parametrize(
+    "error", [TokenRejected("rejected", "7"), RateLimited("too many requests")]
+)
+def test_an_attempt_that_failed_by_no_fault_of_its_task_is_not_counted(
+    ledger, query, opened, error
+):
     opened(a_request())
 
     for _ in range(9):
-        with pytest.raises(TokenRejected), ledger.attempt(a_request()) as attempt:
+        with pytest.raises(type(error)), ledger.attempt(a_request()) as attempt:
             attempt.requests += 1
-            raise TokenRejected("rejected", "7")
+            raise error
 
     assert query("SELECT state, attempts, requests, error_code FROM tasks") == [
-        ("queued", 0, 9, "token_rejected")
+        ("queued", 0, 9, error.error_code)
     ]
 
 
