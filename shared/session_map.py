@@ -77,6 +77,7 @@ class Coverage:
     sessions: Sequence[date]
     expected: Sequence[int]
     rows: Sequence[Row]
+    stored: Mapping[str, Mapping[date, SessionFacts]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +161,7 @@ def coverage(
             )
             for each in series
         ],
+        stored=stored,
     )
 
 

@@ -18,7 +18,12 @@ from functions.status_page.explain import (
     slot_map,
     slot_report,
 )
-from functions.status_page.parameters import Parameters, instant_of, timeframe_of
+from functions.status_page.parameters import (
+    Parameters,
+    instant_of,
+    session_of,
+    timeframe_of,
+)
 from functions.status_page.problems import bad, unknown
 from shared.errors import remedy_of
 from shared.reports import History
@@ -27,9 +32,11 @@ from shared.sessions import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import date
+    from datetime import date, datetime
 
+    from functions.status_page.explain import SessionReport
     from functions.status_page.services import Services
+    from shared.candles import Timeframe
     from shared.reports import RunDetail
     from shared.verdicts import Judge
 
@@ -95,13 +102,14 @@ class Routes:
         start, end = given.day("start"), given.day("end")
         known = self._codes() if "stocks" in request.args else set()
         codes = given.codes("stocks", known, MOST_CODES)
+        counts = given.flag("counts")
         given.refuse_the_rest()
 
         def build() -> object:
             judge = self._services.judge(frame)
             days = chosen_days(judge, start, end, count)
             found = coverage(self._services.reports, judge, days, codes)
-            return views.coverage(found, judge.now)
+            return views.coverage(found, judge.now, counts=counts)
 
         return self._answer(build, is_heavy=True)
 
@@ -126,19 +134,12 @@ class Routes:
 
     def session(self, code: str, timeframe: str, session: str) -> Response:
         """One session of a series, with each of its candle slots."""
-        frame = timeframe_of(timeframe)
-        day = Parameters({"session": [session]}).day("session")
+        frame, day = timeframe_of(timeframe), session_of(session)
         Parameters().refuse_the_rest()
 
         def build() -> object:
-            services, judge = self._services, self._services.judge(frame)
-            known = services.one_series(judge, code)
-            assert day is not None
-            if not (judge.calendar.has_session(day) and judge.expected(day)):
-                days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
-                raise unknown("session", str(day), days)
-            report = session_report(services.reports, judge, known, day)
-            return views.session_report(report, judge.now)
+            report, now = one_session(self._services, frame, code, day)
+            return views.session_report(report, now)
 
         return self._answer(build)
 
@@ -281,6 +282,18 @@ def report_day(value: str) -> date:
     day = Parameters({"date": [value]}).day("date")
     assert day is not None
     return day
+
+
+def one_session(
+    services: Services, timeframe: Timeframe, code: str, day: date
+) -> tuple[SessionReport, datetime]:
+    """A session of a series, both of which exist; and when it is judged."""
+    judge = services.judge(timeframe)
+    known = services.one_series(judge, code)
+    if not (judge.calendar.has_session(day) and judge.expected(day)):
+        days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
+        raise unknown("session", str(day), days)
+    return session_report(services.reports, judge, known, day), judge.now
 
 
 def one_run(services: Services, run_id: str) -> RunDetail:

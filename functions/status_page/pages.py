@@ -25,12 +25,15 @@ from functions.status_page.api import (
     RUNS,
     SESSIONS,
     one_run,
+    one_session,
     report_day,
 )
+from functions.status_page.candles import MOST_CANDLES
 from functions.status_page.explain import series_report
 from functions.status_page.parameters import (
     Parameters,
     instant_of,
+    session_of,
     stock_of,
     timeframe_of,
 )
@@ -41,7 +44,7 @@ from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
 from shared.reports import History
 from shared.session_map import coverage, newest_sessions, problem_cells
-from shared.sessions import DAY, KST
+from shared.sessions import DAY, KST, midnight
 from shared.verdicts import State
 
 if TYPE_CHECKING:
@@ -69,6 +72,14 @@ CHARTED = {
 }
 HTML = "text/html; charset=utf-8"
 MOST_CELLS = 200
+# With more stocks than this, a map goes without the number of candles of each cell.
+MOST_COUNTED = 300
+# Of a session, so many times without a candle are named.
+MOST_TIMES = 24
+WITHOUT_CANDLE = frozenset({State.MISSING, State.LATE, State.THIN, State.NO_TRADES})
+# The newest candles stand in a table: so many of them, of so many sessions.
+TABLE_ROWS = 20
+TABLED = {Timeframe.DAY_1: 20, Timeframe.WEEK_1: 100}
 NOTHING = "-"
 HOUR, DAY_SECONDS = 3600, 86400
 
@@ -79,6 +90,8 @@ def blueprint(services: Services) -> Blueprint:
     routes = Routes(services)
     pages.add_url_rule("/", view_func=routes.overview)
     pages.add_url_rule("/coverage/<timeframe>", view_func=routes.coverage)
+    cell = "/coverage/<timeframe>/<code>/<session>"
+    pages.add_url_rule(cell, view_func=routes.cell)
     pages.add_url_rule("/stocks", view_func=routes.stocks)
     pages.add_url_rule("/stocks/<code>", view_func=routes.stock)
     pages.add_url_rule("/runs", view_func=routes.runs)
@@ -115,10 +128,9 @@ class Routes:
         frame, parameters = timeframe_of(timeframe), Parameters()
         count = parameters.count("sessions", SESSIONS, MOST_SESSIONS)
         # What the map shows is chosen in the browser, and stands in its URL.
-        for name in ("q", "at"):
-            parameters.text(name)
-        for name in ("problems", "worst"):
-            parameters.flag(name)
+        texts = {name: parameters.text(name) or "" for name in ("q", "at")}
+        flags = {name: parameters.flag(name) for name in ("problems", "worst")}
+        code, _, at = texts["at"].partition(" ")
         given = _Look(parameters)
 
         def build() -> dict[str, Any]:
@@ -132,7 +144,11 @@ class Routes:
                 "count": count,
                 "choices": (SESSIONS, MOST_SESSIONS),
                 "sessions": days,
+                "chosen": {**texts, **flags},
+                "code": code,
+                "column": [*map(str, days), at].index(at) if at else len(days),
                 "stocks": len(found.rows),
+                "counts": len(found.rows) <= MOST_COUNTED,
                 "cells": cells,
                 "problems": sum(row.problems for row in found.rows),
                 "states": {
@@ -142,6 +158,27 @@ class Routes:
             }
 
         return self._page("coverage.html", given, build, is_heavy=True)
+
+    def cell(self, timeframe: str, code: str, session: str) -> Response:
+        """One cell of the map: how a session of a series stands, and why."""
+        frame, day, given = timeframe_of(timeframe), session_of(session), Parameters()
+        look = _Look(given)
+
+        def build() -> dict[str, Any]:
+            report, now = one_session(self._services, frame, code, day)
+            return {
+                "now": now,
+                "cell": report,
+                "timeframe": frame,
+                "without": [
+                    each.opens_at
+                    for each in report.slots
+                    if each.verdict.state in WITHOUT_CANDLE
+                ],
+                "most": MOST_TIMES,
+            }
+
+        return self._page("cell.html", look, build)
 
     def stocks(self) -> Response:
         """All targets, and where a search for a stock leads."""
@@ -184,6 +221,16 @@ class Routes:
                 known = services.one_series(judge, stock.code)
                 reports.append(series_report(services.reports, judge, known, days))
             now = services.clock()
+            judge = services.judge(frame)
+            shown = newest_sessions(judge, TABLED.get(frame, 2))
+            page = services.reports.candles(
+                stock.code,
+                frame,
+                midnight(shown[0]) if shown else now,
+                now,
+                limit=MOST_CANDLES,
+            )
+            days = newest_sessions(judge, SESSIONS)[::-1]
             history = History()
             if first:
                 history = services.reports.history(
@@ -197,6 +244,9 @@ class Routes:
                 "timeframe": frame,
                 "session": session,
                 "history": history,
+                "candles": list(reversed(page.candles))[:TABLE_ROWS],
+                "settled_through": page.settled_through,
+                "row": days.index(session) if session in days else 0,
                 "start": (now - CHARTED[frame]).astimezone(KST).date(),
                 "marks": _chart_marks(history),
             }
@@ -343,6 +393,7 @@ def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
             timeframes=list(Timeframe),
             kst=_kst,
             clock=_clock,
+            url=request.full_path.rstrip("?"),
             age=lambda seconds: _age(word, seconds),
             number=lambda value: f"{value:,}",
             share=_share,
@@ -408,18 +459,28 @@ def _environment() -> Environment:
 
 
 def _chart_marks(history: History) -> str:
-    """Where the chart has a mark: the instant, the sign, and the name of its colour."""
-    found = [[str(each.effective_by), "▲", "l"] for each in history.actions]
+    """The marks of the chart: the instant, the sign, and the name of its colour."""
+    found = [(_iso(midnight(each.effective_by)), "▲", "l") for each in history.actions]
+    found += [(_iso(each.opened_at), "•", "m") for each in history.revisions]
     found += [
-        [each.opened_at.astimezone(KST).isoformat(), "•", "m"]
-        for each in history.revisions
+        (_iso(row.opened_at), "!", "m") for row in history.quarantine if row.opened_at
     ]
-    found += [
-        [row.opened_at.astimezone(KST).isoformat(), "!", "m"]
-        for row in history.quarantine
-        if row.opened_at
-    ]
-    return json.dumps(sorted(found))
+    return json.dumps(
+        [
+            {
+                "at": at,
+                "text": text,
+                "color": colour,
+                "position": "aboveBar",
+                "shape": "arrowUp" if text == "▲" else "circle",
+            }
+            for at, text, colour in sorted(found)
+        ]
+    )
+
+
+def _iso(at: datetime) -> str:
+    return at.astimezone(KST).isoformat()
 
 
 def _kst(at: datetime | date | None, form: str = "%Y-%m-%d %H:%M") -> str:

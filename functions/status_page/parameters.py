@@ -122,6 +122,13 @@ def stock_of(code: str, stocks: Sequence[StockName]) -> StockName:
     raise unknown("stock", code, [stock.code for stock in stocks], nearest=like)
 
 
+def session_of(value: str) -> date:
+    """A day in Seoul, from a path."""
+    day = Parameters({"session": [value]}).day("session")
+    assert day is not None
+    return day
+
+
 def instant_of(value: str, name: str = "instant") -> datetime:
     """An instant; one without an offset is a time in Seoul."""
     try:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.reports import Mark
+from shared.session_map import NOTHING
 from shared.sessions import KST
 from shared.verdicts import State
 
@@ -129,8 +130,16 @@ def instant_or_day(at: date | None) -> str | None:
     return seoul(at) if isinstance(at, datetime) else day(at)
 
 
-def coverage(found: Coverage, now: datetime) -> dict[str, Any]:
-    """The answer of ``/api/coverage``: a letter for each session of each stock."""
+def coverage(found: Coverage, now: datetime, *, counts: bool) -> dict[str, Any]:
+    """The answer of ``/api/coverage``: a letter for each session of each stock.
+
+    With ``counts``, also how many candles each of them has.
+    """
+
+    def candles(code: str) -> list[int]:
+        stored = found.stored.get(code, {})
+        return [stored.get(each, NOTHING).candles for each in found.sessions]
+
     return {
         "timeframe": found.timeframe.value,
         "now": seoul(now),
@@ -143,6 +152,7 @@ def coverage(found: Coverage, now: datetime) -> dict[str, Any]:
                 "name": row.stock.name,
                 "letters": row.letters,
                 **({"marks": row.marks} if row.marks else {}),
+                **({"candles": candles(row.stock.code)} if counts else {}),
             }
             for row in found.rows
         ],

@@ -26,6 +26,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = "axe-core@4.14.1"
 NOW = kst("2026-11-20 10:31:40")
+# Milliseconds from one question of a page to the next.
+POLL = 15_000
 WIDTHS = (390, 768, 1280)
 STOCKS = {"000660": "SK하이닉스", "005930": "삼성전자"}
 
@@ -154,12 +156,17 @@ def browser():
         browser.close()
 
 
-def opened(browser, url, **look):
-    """A page in New York that says what went to its console."""
+def opened(browser, url, *, timers=False, **look):
+    """A page in New York that says what went to its console.
+
+    With ``timers``, its time passes as the test says.
+    """
     context = browser.new_context(
         timezone_id="America/New_York", **{"locale": "ko-KR", **look}
     )
     page = context.new_page()
+    if timers:
+        page.clock.install()
     page.said = []
     page.on("console", lambda message: page.said.append(message.text))
     page.on("pageerror", lambda error: page.said.append(str(error)))
@@ -190,11 +197,23 @@ def findings(page, axe):
 def test_every_page_fits_is_readable_and_says_nothing_on_the_console(
     url, browser, axe, theme, language
 ):
-    paths = ("/", "/coverage/5m", "/stocks", "/stocks/005930?timeframe=5m", "/runs")
+    paths = (
+        "/",
+        "/coverage/5m",
+        "/coverage/5m/005930/2026-11-18",
+        "/stocks",
+        "/stocks/005930?timeframe=5m",
+        "/runs",
+        "/stocks/005931",
+    )
     for path in paths:
         look = {"color_scheme": theme, "locale": language}
         page = opened(browser, url + path, **look)
         playwright.expect(page.locator("h1")).to_be_visible()
+        if path == "/coverage/5m":
+            playwright.expect(page.locator("#grid")).to_be_visible()
+            page.locator("#grid").press("Enter")
+            playwright.expect(page.locator("#panel h1")).to_be_visible()
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(150)
@@ -202,7 +221,8 @@ def test_every_page_fits_is_readable_and_says_nothing_on_the_console(
                 "document.documentElement.scrollWidth - innerWidth"
             ), (path, width)
             assert findings(page, axe) == [], (path, width)
-        assert page.said == [], path
+        # Where there is no such stock, Chromium says so by itself.
+        assert path == "/stocks/005931" or page.said == [], path
         page.context.close()
 
 
@@ -215,13 +235,14 @@ def test_the_map_is_walked_and_opened_by_keys_alone(url, browser):
     playwright.expect(said).to_contain_text("SK하이닉스 000660")
     page.keyboard.press("End")
     page.keyboard.press("ArrowDown")
-    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-20 · 미확정")
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-20 · 미확정 18/126")
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락")
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락 125/126")
     page.keyboard.press("Enter")
     panel = page.locator("#panel")
-    playwright.expect(panel).to_contain_text("125 / 126")
+    playwright.expect(panel).to_contain_text("125/126")
+    playwright.expect(panel).to_contain_text("봉이 없는 시각10:00")
     playwright.expect(panel).to_be_focused()
     # The URL says where we are.
     assert "at=005930+2026-11-18" in page.url
@@ -229,17 +250,17 @@ def test_the_map_is_walked_and_opened_by_keys_alone(url, browser):
     playwright.expect(panel).to_be_hidden()
     playwright.expect(grid).to_be_focused()
     page.goto(page.url)
-    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락")
+    playwright.expect(said).to_have_text("삼성전자 005930 · 2026-11-18 · 누락 125/126")
 
 
 def test_the_map_shows_only_problems_and_finds_a_stock(url, browser):
     page = opened(browser, f"{url}/coverage/5m")
-    playwright.expect(page.locator("#names span")).to_have_count(2)
+    playwright.expect(page.locator("#grid .names span")).to_have_count(2)
     page.get_by_label("문제만").check()
-    playwright.expect(page.locator("#names span")).to_have_text(["삼성전자"])
+    playwright.expect(page.locator("#grid .names span")).to_have_text(["삼성전자"])
     page.get_by_label("문제만").uncheck()
     page.get_by_label("찾기").fill("0006")
-    playwright.expect(page.locator("#names span")).to_have_text(["SK하이닉스"])
+    playwright.expect(page.locator("#grid .names span")).to_have_text(["SK하이닉스"])
     page.get_by_label("찾기").fill("nothing")
     playwright.expect(page.locator("#say")).to_have_text("맞는 종목이 없습니다.")
 
@@ -262,8 +283,8 @@ def test_a_split_and_its_mark_stand_in_a_table_too(url, browser):
 
 
 def test_late_comes_and_goes_without_a_reload(url, browser, stored):
-    page = opened(browser, f"{url}/?lang=ko")
-    answer = page.locator(".answer")
+    page = opened(browser, f"{url}/?lang=ko", timers=True)
+    answer = page.locator("#answer")
     playwright.expect(answer).to_contain_text("봉 1개 누락")
     page.evaluate("window.stayed = true")
 
@@ -275,10 +296,49 @@ def test_late_comes_and_goes_without_a_reload(url, browser, stored):
             )
 
     asked(kst("2026-11-20 10:20"))
-    playwright.expect(answer).to_contain_text("2개 시리즈 지연", timeout=40_000)
+    page.clock.run_for(POLL)
+    playwright.expect(answer).to_contain_text("2개 시리즈 지연")
     asked(NOW + timedelta(hours=1))
-    playwright.expect(answer).not_to_contain_text("지연", timeout=40_000)
+    page.clock.run_for(POLL)
+    playwright.expect(answer).not_to_contain_text("지연")
     assert page.evaluate("window.stayed")
+
+
+@pytest.mark.parametrize("path", ["/?lang=en", "/coverage/5m?lang=en"])
+def test_a_page_without_an_answer_shows_nothing_older(path, url, browser):
+    page = opened(browser, url + path, timers=True)
+    shown = page.locator("main > :not(#lost)").first
+    playwright.expect(shown).to_be_visible()
+    page.route("**/*", lambda route: route.abort())
+    page.clock.run_for(POLL)
+
+    playwright.expect(page.locator("#lost")).to_contain_text("The page cannot say")
+    playwright.expect(shown).to_be_hidden()
+    page.unroute("**/*")
+    page.clock.run_for(POLL)
+    playwright.expect(page.locator("#lost")).to_be_hidden()
+    playwright.expect(shown).to_be_visible()
+
+
+def test_a_page_that_cannot_be_seen_asks_nothing(url, browser):
+    page = opened(browser, f"{url}/", timers=True)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("Object.defineProperty(document, 'hidden', {get: () => true})")
+    page.clock.run_for(4 * POLL)
+
+    assert asked == []
+
+
+def test_the_slots_of_a_stock_are_walked_by_keys(url, browser):
+    page = opened(browser, f"{url}/stocks/005930?timeframe=5m&lang=en")
+    said = page.locator("#slot")
+    playwright.expect(said).to_have_text("2026-11-20 09:00 · Provisional")
+    slots = page.locator("#slots")
+    for key in ("ArrowDown", "ArrowDown", *["ArrowRight"] * 12):
+        slots.press(key)
+
+    playwright.expect(said).to_have_text("2026-11-18 10:00 · Missing")
 
 
 def test_without_javascript_the_problems_stand_in_a_table(url, browser):

@@ -1,49 +1,37 @@
 // Candles and volume in Seoul's wall clock, and the map of a stock's candle slots.
 import { CandlestickSeries, createChart, createSeriesMarkers, HistogramSeries } from './lightweight-charts.js';
-import { $, paint, walk } from './cells.js';
-const box = $('chart'), say = $('say'), words = JSON.parse(box.dataset.words);
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim();
-const intraday = box.dataset.timeframe.endsWith('m');
+import { Grid, style } from './grid.js';
+import { poll } from './poll.js';
+const [box, say, slots, slot] = ['chart', 'say', 'slots', 'slot'].map((id) => document.getElementById(id));
+const words = JSON.parse(box.dataset.words), [up, down, line] = ['up', 'down', 'line'].map(style);
 // The chart knows no time zones: it is given Seoul's wall clock as if it were UTC.
-const time = (at) => (intraday ? Date.parse(at.slice(0, 19) + 'Z') / 1000 : at.slice(0, 10));
-const answer = await fetch(box.dataset.url).catch(() => null);
-const told = answer && answer.ok ? await answer.json() : null;
-if (!told || !told.candles.length) say.textContent = told ? words.chart.none : words.chart.failed;
-else {
-  const chart = createChart(box, {
-    autoSize: true, localization: { locale: document.documentElement.lang },
-    layout: { background: { color: 'transparent' }, textColor: style('mute'), attributionLogo: false, fontFamily: getComputedStyle(document.body).fontFamily },
-    grid: { vertLines: { color: style('line') }, horzLines: { color: style('line') } },
-    timeScale: { timeVisible: intraday, secondsVisible: false, borderColor: style('line') }, rightPriceScale: { borderColor: style('line') },
-  });
-  const up = style('up'), down = style('down');
-  const candles = chart.addSeries(CandlestickSeries, { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false, priceFormat: { type: 'price', precision: 0, minMove: 1 } });
-  candles.setData(told.candles.map((c) => ({ time: time(c.opened_at), open: c.open, high: c.high, low: c.low, close: c.close })));
-  const volume = chart.addSeries(HistogramSeries, { priceFormat: { type: 'volume' }, priceScaleId: '' });
-  volume.priceScale().applyOptions({ scaleMargins: { top: 0.8, bottom: 0 } });
-  volume.setData(told.candles.map((c) => ({ time: time(c.opened_at), value: c.volume, color: (c.close >= c.open ? up : down) + '66' })));
-  const marks = JSON.parse(box.dataset.marks).map(([at, text, colour]) => ({ time: time(at), position: 'aboveBar', shape: text === '▲' ? 'arrowUp' : 'circle', color: style(colour), text })).filter((mark) => told.candles.some((c) => time(c.opened_at) === mark.time));
-  createSeriesMarkers(candles, marks);
-  chart.subscribeCrosshairMove((move) => {
-    const c = move.time !== undefined && move.seriesData.get(candles);
-    if (c) say.textContent = `${intraday ? new Date(move.time * 1000).toISOString().slice(0, 16).replace('T', ' ') : move.time} · ${words.chart.open} ${c.open.toLocaleString()} ${words.chart.high} ${c.high.toLocaleString()} ${words.chart.low} ${c.low.toLocaleString()} ${words.chart.close} ${c.close.toLocaleString()}`;
-  });
-  say.textContent = `${told.candles[0].opened_at.slice(0, 16).replace('T', ' ')} – ${told.candles.at(-1).opened_at.slice(0, 16).replace('T', ' ')}`;
-  document.documentElement.dataset.ready = Math.round(performance.now());
-}
-const slots = $('slots');
-if (slots) {
-  const map = await (await fetch(slots.dataset.url)).json(), canvas = document.createElement('canvas'), rows = map.letters.toReversed(), days = map.sessions.toReversed();
-  const cell = { w: Math.max(5, Math.floor((slots.clientWidth - 24) / map.times.length)), h: 10 };
-  let at = { x: 0, y: Math.max(0, days.indexOf(slots.dataset.session)) };
-  slots.append(canvas);
-  const move = (dx, dy, x = at.x, y = at.y) => {
-    at = { x: Math.max(0, Math.min(map.times.length - 1, x + dx)), y: Math.max(0, Math.min(days.length - 1, y + dy)) };
-    paint(canvas, rows, map.times.length, cell);
-    const pen = canvas.getContext('2d'), letter = rows[at.y][at.x];
-    pen.fillStyle = style('fg'); pen.fillRect(at.x, at.y, 1, 1);
-    $('slot').textContent = `${days[at.y]} ${map.times[at.x]} · ${words.state[letter] || '–'}`;
-  };
-  walk(slots, canvas, () => cell, move);
-  move(0, 0);
-}
+const isIntraday = box.dataset.timeframe.endsWith('m'), clock = (at) => at.slice(0, isIntraday ? 16 : 10).replace('T', ' ');
+const time = (at) => (isIntraday ? Date.parse(`${at.slice(0, 19)}Z`) / 1000 : at.slice(0, 10));
+const chart = createChart(box, {
+  autoSize: true, localization: { locale: document.documentElement.lang }, grid: { vertLines: { color: line }, horzLines: { color: line } },
+  layout: { background: { color: 'transparent' }, textColor: style('mute'), attributionLogo: false, fontFamily: getComputedStyle(box).fontFamily },
+  timeScale: { timeVisible: isIntraday, secondsVisible: false, borderColor: line },
+  rightPriceScale: { borderColor: line, scaleMargins: { top: 0.08, bottom: 0.24 } },
+});
+const colours = { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false };
+const candles = chart.addSeries(CandlestickSeries, { ...colours, priceFormat: { type: 'price', precision: 0, minMove: 1 } });
+const volume = chart.addSeries(HistogramSeries, { priceScaleId: '', lastValueVisible: false, priceLineVisible: false });
+volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+createSeriesMarkers(candles, JSON.parse(box.dataset.marks).map((mark) => ({ ...mark, time: time(mark.at), color: style(mark.color) })));
+chart.subscribeCrosshairMove(({ seriesData }) => {
+  const told = seriesData.get(candles)?.customValues, name = (key) => `${words.chart[key]} ${told[key].toLocaleString()}`;
+  if (told) say.textContent = [clock(told.opened_at), ...['open', 'high', 'low', 'close', 'volume'].map(name)].join(' · ');
+});
+await poll(box.dataset.url, async (answer) => {
+  const told = (await answer.json()).candles.map((candle) => ({ ...candle, time: time(candle.opened_at), customValues: candle }));
+  candles.setData(told);
+  volume.setData(told.map((candle) => ({ time: candle.time, value: candle.volume, color: `${candle.close >= candle.open ? up : down}66` })));
+  say.textContent = told.length ? `${clock(told[0].opened_at)} – ${clock(told.at(-1).opened_at)}` : words.chart.none;
+})();
+const grid = slots && new Grid(slots, (row, x) => { slot.textContent = `${row.code} ${row.times[x]} · ${words.state[row.letters[x]] ?? '–'}`; });
+if (slots) await poll(slots.dataset.url, async (answer) => {
+  const { times, sessions, letters } = await answer.json();
+  slots.hidden = false;
+  const rows = sessions.map((day, y) => ({ code: day, name: day, letters: letters[y], times }));
+  grid.show(times.map((each) => (each.endsWith(':00') ? each : '')), rows.reverse());
+})();
