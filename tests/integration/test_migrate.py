@@ -16,13 +16,17 @@ import pytest
 from sqlalchemy import text
 
 from functions.reference_sync.prune import Pruned, prune
+from functions.reference_sync.reference_data import bundled_calendar
 from infra.database_rights import FUNCTIONS, READER
 from infra.migrate import Grants
 from shared.database.engine import new_engine, transaction
 from shared.database.ledger_pruning import LedgerPruning
+from shared.database.session_store import SessionStore
 from shared.errors import ConfigError
 from shared.settings import DatabaseSettings
 from tests.support import ledger, servers
+from tests.support.harness import PipelineHarness
+from tests.support.pages import blocks_of
 
 MIGRATOR, PERSON = "migrator@demo.iam", "alice@example.com"
 ACCOUNTS = {role: f"{role}@demo.iam" for role in FUNCTIONS} | {READER: PERSON}
@@ -122,6 +126,8 @@ def fresh(postgres):
 
 
 DENIED = "42501"
+GUIDE = (servers.ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+(IN_THE_GUIDE,) = (block.text for block in blocks_of(GUIDE) if block.language == "sql")
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
@@ -167,6 +173,7 @@ def test_every_table_that_has_rights_exists(migrated):
         ("dispatcher", "INSERT INTO runs VALUES ('r', 'm', '{}', now())", "done"),
         ("dispatcher", "DELETE FROM candles", DENIED),
         ("dispatcher", "UPDATE series SET version = 0", DENIED),
+        ("dispatcher", "DELETE FROM session_seals", DENIED),
         ("dispatcher", "UPDATE rate_slots SET slowdown = 1", DENIED),
         ("daily_report", "SELECT count(*) FROM tasks", "done"),
         ("daily_report", "UPDATE daily_reports SET late = 0", DENIED),
@@ -183,8 +190,10 @@ def test_every_table_that_has_rights_exists(migrated):
         ("reader", "SELECT prune_ledger(90, 1, 1)", DENIED),
         ("reader", "SELECT * FROM reader.candles", "done"),
         ("reader", "SELECT * FROM daily_candles", "done"),
-        ("reader", "SELECT * FROM run_states", "done"),
+        ("reader", IN_THE_GUIDE, "done"),
         ("reader", "DELETE FROM series", DENIED),
+        ("reader", "UPDATE session_seals SET candles = 0", DENIED),
+        ("reader", "DELETE FROM broken_seals", DENIED),
         ("reader", "UPDATE candles SET close = 1", DENIED),
         ("reader", "CREATE TEMPORARY TABLE mine (x int)", DENIED),
     ],
@@ -201,6 +210,33 @@ def test_the_ledger_is_pruned_without_a_right_to_write_it(migrated):
 
     engine.dispose()
     assert pruned == Pruned(runs=4, tasks=8, is_done=True)
+
+
+def test_candles_that_an_earlier_version_left_unsealed_are_sealed_by_the_migrator(
+    fresh,
+):
+    fresh.migrate()
+    SessionStore(fresh.admin).write(bundled_calendar())
+    engines = {role: fresh.engine(account) for role, account in ACCOUNTS.items()}
+    harness = PipelineHarness(
+        fresh.admin,
+        "2026-11-16 07:30",
+        calendar=SessionStore(fresh.admin).calendar(),
+        engine_of=engines.get,
+    )
+    harness.tick("5m", start="2026-11-12", force=True)
+    before = harness.query("SELECT session_date, digest FROM session_seals ORDER BY 1")
+    harness.query("DELETE FROM session_seals")
+
+    for engine in engines.values():
+        engine.dispose()
+
+    done = fresh.migrate()
+
+    assert done.returncode == 0, done.stderr
+    after = harness.query("SELECT session_date, digest FROM session_seals ORDER BY 1")
+    assert len(before) == 2
+    assert after == before
 
 
 def test_the_account_that_migrates_owns_nothing_and_can_be_dropped(fresh):

@@ -31,11 +31,16 @@ MONDAY_MORNING = "2026-11-16 07:30"
 
 
 @pytest.fixture
-def harness(engine):
-    """The last two weeks of minutes and the year of days, settled through Friday."""
+def harness(engine, engine_of):
+    """The last two weeks of minutes and the year of days, settled through Friday.
+
+    Functions have the rights of their accounts, here as in the cloud.
+    """
     SessionStore(engine).write(bundled_calendar())
     calendar = SessionStore(engine).calendar()
-    harness = PipelineHarness(engine, MONDAY_MORNING, calendar=calendar)
+    harness = PipelineHarness(
+        engine, MONDAY_MORNING, calendar=calendar, engine_of=engine_of
+    )
     harness.tick("5m", start="2026-11-02", force=True)
     harness.tick("1d", "1w", start="2025-10-01", force=True)
     return harness

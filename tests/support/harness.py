@@ -121,8 +121,14 @@ class PipelineHarness:
         retention=MINUTE_RETENTION,
         calendar=CALENDAR,
         seed=7,
+        engine_of=None,
     ):
         self.engine = engine
+        # Each function has the rights of its own account, if there are accounts.
+        collector, dispatcher = (
+            engine_of(role) if engine_of else engine
+            for role in ("collector", "dispatcher")
+        )
         self.now = kst(now)
         self.retention = retention
         self.calendar = calendar
@@ -139,10 +145,10 @@ class PipelineHarness:
         self.step = lambda _: None
         self.http = new_http_session()
         self.http.mount(URL, InProcessTransport(self))
-        self.ledger = RunLedger(engine)
-        self.tasks = TaskLedger(engine)
-        self.store = CandleStore(engine, lambda: calendar)
-        self.stocks = StockStore(engine)
+        self.ledger = RunLedger(dispatcher)
+        self.tasks = TaskLedger(collector)
+        self.store = CandleStore(collector, lambda: calendar)
+        self.stocks = StockStore(dispatcher)
         self.queue = deque()
         self.ids = itertools.count(1)
         # When the newest page of a series was read, before and after it was stored.
