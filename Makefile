@@ -107,7 +107,7 @@ lint: $(READY) ## Style, types and which way the arrows point
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@! command -v terraform >/dev/null || terraform fmt -check -recursive infra/terraform
+	@infra/lint_terraform.sh
 
 .PHONY: format
 format: $(READY) ## Rewrite the code in its style

@@ -98,7 +98,7 @@ variable "deletion_protection" {
 }
 
 variable "environment" {
-  description = "dev or prod."
+  description = "Which environment this is: dev or prod."
   type        = string
 
   validation {

@@ -634,25 +634,6 @@ def test_a_destroy_ends_the_functions_before_what_they_use(leading_to):
     assert peering in leading_to["google_sql_database_instance.this"]
 
 
-SOURCES = sorted(TERRAFORM.glob("*.tf"))
-
-
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_no_line_is_longer_than_a_screen_is_wide(source):
-    text = source.read_text(encoding="utf-8")
-
-    assert [line for line in text.splitlines() if len(line) > 100] == []
-
-
-@pytest.mark.parametrize("kind", ["variable", "output"])
-def test_every_variable_and_output_says_what_it_is(plan, kind):
-    declared = plan["configuration"]["root_module"][f"{kind}s"]
-
-    assert declared
-    for name, said in declared.items():
-        assert len(said.get("description", "")) > 10, name
-
-
 def test_only_the_migrator_is_an_administrator_of_the_database(resources):
     roles = {
         key: user["database_roles"]
