@@ -63,7 +63,8 @@ def remembering(found):
     return f"""## The ledger
 
 With {ledger["tasks"]:,} tasks, 30 a run, over {DAYS} days: the newest 20 of `run_states`
-in **{ledger["newest_runs_ms"]} ms**, what `make status` reads in {ledger["status_ms"]} ms,
+in **{ledger["newest_runs_ms"]} ms** (and in {ledger["newest_market_runs_ms"]} ms where each run
+is a tick of 2,700 stocks), what `make status` reads in {ledger["status_ms"]} ms,
 a day of `ledger_days` in {ledger["one_day_ms"]} ms. Pruning removed
 {ledger["pruned_tasks"]:,} tasks in {ledger["pruning_seconds"]} s."""
 

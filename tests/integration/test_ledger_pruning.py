@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -159,6 +160,13 @@ def test_pages_that_no_attempt_will_continue_go_within_a_day(engine, query):
 NEWEST = "SELECT * FROM run_states ORDER BY requested_at DESC LIMIT 20"
 
 
+def nodes(plan):
+    """A plan, and all that it is made of."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
+
+
 def touched(plan):
     """How many rows the leaves of a plan have read."""
     if "Plans" in plan:
@@ -175,6 +183,18 @@ def test_the_newest_runs_are_found_without_counting_the_others(engine, query):
 
     # 20 runs, and the ten tasks of each.
     assert touched(plans[0]["Plan"]) <= 20 + 20 * 10
+
+
+def test_the_states_of_large_runs_are_counted_without_reading_their_tasks(
+    engine, query
+):
+    ledger.fill(engine, runs=30, stocks=1_000, days=30)
+
+    ((plans,),) = query(f"EXPLAIN (ANALYZE, FORMAT json) {NEWEST}")
+
+    counted = [each for each in nodes(plans[0]["Plan"]) if each.get("Heap Fetches")]
+    assert "tasks_states" in json.dumps(plans)
+    assert counted == []
 
 
 def test_the_screen_reads_the_latest_runs_and_those_that_are_not_over(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import inspect, text
 
 from shared.database.engine import new_engine
@@ -34,9 +35,12 @@ def test_an_empty_database_can_be_migrated_up_and_down_again(postgres):
     postgres.drop("migrations")
 
 
-def test_the_ledger_is_the_same_before_and_after_its_migration(postgres):
+@pytest.mark.parametrize(("former", "migration"), [("0004", "0005"), ("0013", "0014")])
+def test_the_ledger_is_the_same_before_and_after_its_migrations(
+    postgres, former, migration
+):
     """Up, down and up again, with runs in it."""
-    url = postgres.create("ledger")
+    url = postgres.create(f"ledger{migration}")
     engine = new_engine(DatabaseSettings(url=url))
     states = text("SELECT * FROM run_states ORDER BY run_id")
 
@@ -44,22 +48,22 @@ def test_the_ledger_is_the_same_before_and_after_its_migration(postgres):
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(states)]
 
-    servers.migrate(url, "0004")
+    servers.migrate(url, former)
     ledger.fill(engine, runs=40, stocks=10, days=1)
     with engine.begin() as connection:
         for change in CHANGES:
             connection.execute(text(change))
     before = seen()
-    servers.migrate(url, "0005")
+    servers.migrate(url, migration)
     after = seen()
-    servers.downgrade(url, "0004")
+    servers.downgrade(url, former)
     again = seen()
-    servers.migrate(url, "0005")
+    servers.migrate(url, migration)
 
     assert {row[8] for row in before} == STATES
     assert before == after == again == seen()
     engine.dispose()
-    postgres.drop("ledger")
+    postgres.drop(f"ledger{migration}")
 
 
 STATES = {"no session", "superseded", "running", "incomplete", "complete"}
