@@ -49,6 +49,24 @@ from shared.plain_text import sendable
 if TYPE_CHECKING:
     from datetime import date
 
+# What the broker refuses until someone has done something about it.
+NEW_KEYS = (
+    "add the right ones: gcloud secrets versions add kiwoom-app-key --data-file=- "
+    "and likewise kiwoom-secret-key"
+)
+OTHER_HOST = "set KIWOOM_MODE to the host that the app key is for (real or mock)"
+OTHER_ADDRESS = "register the address that requests come from in the broker's portal"
+THEN_REFRESH = 'then publish {"reason":"operator","force":true} to the tokens topic'
+BROKER_REMEDIES = {
+    "8001": NEW_KEYS,
+    "8002": NEW_KEYS,
+    "8010": f"let all requests leave through one address; {THEN_REFRESH}",
+    "8030": OTHER_HOST,
+    "8031": f"{OTHER_HOST}; {THEN_REFRESH}",
+    "8040": OTHER_ADDRESS,
+    "8050": OTHER_ADDRESS,
+}
+
 
 class PipelineError(Exception):
     """Any failure the pipeline raises.
@@ -349,14 +367,21 @@ class Unforeseen(PipelineError):
         super().__init__(kind)
 
 
+def remedies() -> dict[str, str]:
+    """What an operator does about each error, by its code; those of this module."""
+    found = {f"kiwoom_{code}": told for code, told in BROKER_REMEDIES.items()}
+    classes: list[type[PipelineError]] = [PipelineError]
+    while classes:
+        error = classes.pop()
+        if error.__module__ == __name__ and "error_code" in vars(error):
+            found[error.error_code] = error.remedy
+        classes += error.__subclasses__()
+    return found
+
+
 def remedy_of(error_code: str) -> str:
     """What an operator does about an error, by the code that the ledger stored."""
-    if error_code.startswith("kiwoom_") and error_code[-1].isdigit():
+    found = remedies().get(error_code)
+    if found is None and error_code.startswith("kiwoom_"):
         return KiwoomRejected.remedy
-    classes = [PipelineError]
-    while classes:
-        found = classes.pop()
-        if found.error_code == error_code:
-            return found.remedy
-        classes += found.__subclasses__()
-    return PipelineError.remedy
+    return found or PipelineError.remedy

@@ -15,6 +15,7 @@ class Event(StrEnum):
     DISPATCHED = "dispatched"
     NO_SESSION = "no_session"
     SUPERSEDED = "superseded"
+    LATE_SERIES = "late_series"
     STALE_SERIES = "stale_series"
     HEARTBEAT = "heartbeat"
     # collector

@@ -78,6 +78,11 @@ class BehindReason(StrEnum):
     UNPROVEN = "prices contradict each other"
     VANISHED = "vanished from the broker's list"
 
+    @property
+    def is_late(self) -> bool:
+        """Whether ticks should have asked for it, and none did."""
+        return self in {BehindReason.NEVER_LOADED, BehindReason.NOT_ASKED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BehindSeries:

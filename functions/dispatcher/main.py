@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
@@ -113,7 +114,7 @@ def dispatch_trigger(push: CloudEvent) -> None:
             requests=result.published,
             superseded_by=result.superseded_by,
         )
-        _tell_behind(result.behind)
+        tell_behind(result.behind)
 
 
 def _answer(heartbeat: Heartbeat, dispatcher: Dispatcher) -> None:
@@ -132,15 +133,21 @@ def _answer(heartbeat: Heartbeat, dispatcher: Dispatcher) -> None:
         stocks=_named(found.behind),
         last_run_at=found.last_run_at and found.last_run_at.isoformat(),
     )
-    _tell_behind(found.behind)
+    tell_behind(found.behind)
 
 
-def _tell_behind(behind: Sequence[BehindSeries]) -> None:
-    for timeframe in Timeframe:
-        series = [each for each in behind if each.timeframe is timeframe]
+def tell_behind(behind: Sequence[BehindSeries]) -> None:
+    """Write a line for each timeframe: what is late, and what is stale otherwise."""
+    for event, timeframe in product((Event.LATE_SERIES, Event.STALE_SERIES), Timeframe):
+        series = [
+            each
+            for each in behind
+            if each.timeframe is timeframe
+            and each.reason.is_late == (event is Event.LATE_SERIES)
+        ]
         if series:
             log_event(
-                Event.STALE_SERIES,
+                event,
                 severity=logging.ERROR,
                 timeframe=timeframe.value,
                 count=len(series),

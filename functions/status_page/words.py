@@ -35,7 +35,7 @@ class Words:
 
     def remedy(self, code: str, english: str) -> str:
         """What an operator does about an error or a reason, by its code."""
-        if code.startswith("kiwoom_") and code[-1].isdigit():
+        if code not in self.remedies and code.startswith("kiwoom_"):
             code = KiwoomRejected.error_code
         return self.remedies.get(code, english)
 

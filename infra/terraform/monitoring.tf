@@ -10,9 +10,25 @@ locals {
       description = "Finished tasks"
       label       = "timeframe"
     }
+    late = {
+      event       = "late_series"
+      description = "Ticks and heartbeats that found late series"
+      label       = "timeframe"
+    }
+    reported = {
+      event       = "(daily_report|report_kept)"
+      description = "Reports of days that were made, or found to be there"
+      label       = null
+    }
+    missing = {
+      event       = "daily_report"
+      only        = "jsonPayload.missing > 0"
+      description = "Reports of days with candles that are missing"
+      label       = null
+    }
     stale-series = {
       event       = "stale_series"
-      description = "Ticks and heartbeats that found stale series"
+      description = "Ticks and heartbeats that found series stale, and not late"
       label       = "timeframe"
     }
     heartbeat = {
@@ -47,8 +63,8 @@ locals {
       metric             = "${local.counted}/collected"
       per_series_aligner = "ALIGN_DELTA"
     }
-    "Ticks with stale series" = {
-      metric             = "${local.counted}/stale-series"
+    "Ticks with late series" = {
+      metric             = "${local.counted}/late"
       per_series_aligner = "ALIGN_DELTA"
     }
     "Waiting messages" = {
@@ -103,6 +119,28 @@ locals {
   # Arguments have the provider's own names; a filter is the metric and the resource that
   # it belongs to, and what else must hold.
   alerts = {
+    late = {
+      title                = "Series are late"
+      metric               = "${local.counted}/late"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "CRITICAL"
+    }
+    missing = {
+      title                = "Candles are missing"
+      metric               = "${local.counted}/missing"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = "ERROR"
+    }
     stale-series = {
       title                = "Stale series"
       metric               = "${local.counted}/stale-series"
@@ -205,10 +243,11 @@ resource "google_logging_metric" "this" {
 
   name        = "pipeline/${each.key}"
   description = each.value.description
-  filter = join(" AND ", [
+  filter = join(" AND ", compact([
     "resource.type = \"cloud_run_revision\"",
     "jsonPayload.event =~ \"^${each.value.event}$\"",
-  ])
+    try(each.value.only, null),
+  ]))
 
   metric_descriptor {
     metric_kind = "DELTA"
@@ -270,9 +309,10 @@ resource "google_monitoring_alert_policy" "threshold" {
   depends_on = [time_sleep.log_metrics]
 }
 
-# Silence is the alarm here, so something must speak regularly: the token every six hours,
-# the heartbeat every hour, both on every day. An absence is noticed only after a first
-# point, and for at most 23.5 hours: docs/deploy.md has the check that both have spoken.
+# Silence is the alarm here, so something must speak regularly, and on every day: the token
+# every six hours, the heartbeat every hour, the report every twelve. An absence is noticed
+# only after a first point, and for at most 23.5 hours: docs/deploy.md has the check that
+# all have spoken.
 resource "google_monitoring_alert_policy" "silence" {
   for_each = {
     token-age = {
@@ -286,6 +326,12 @@ resource "google_monitoring_alert_policy" "silence" {
       condition = "The dispatcher has answered no heartbeat for three hours"
       metric    = "heartbeat"
       duration  = "10800s"
+    }
+    no-report = {
+      title     = "No daily report"
+      condition = "No report of a day has been made or found for 14 hours"
+      metric    = "reported"
+      duration  = "50400s"
     }
   }
 
@@ -316,6 +362,49 @@ resource "google_monitoring_alert_policy" "silence" {
     mime_type = "text/markdown"
     subject   = "[${var.environment}] ${each.value.title}"
     content   = "${local.runbook}#${each.key}"
+  }
+
+  depends_on = [time_sleep.log_metrics]
+}
+
+# No alarm: the line of each report as an e-mail, to whoever wants it. Google closes an
+# incident by itself, and would otherwise not open the next day's.
+resource "google_monitoring_alert_policy" "report" {
+  count = var.report_by_email ? 1 : 0
+
+  display_name          = "Daily report"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = [google_monitoring_notification_channel.email.id]
+
+  conditions {
+    display_name = "The report of a day was made"
+
+    condition_matched_log {
+      filter = join(" AND ", [
+        "resource.type = \"cloud_run_revision\"",
+        "jsonPayload.event = \"daily_report\"",
+      ])
+
+      label_extractors = {
+        day     = "EXTRACT(jsonPayload.day)"
+        summary = "EXTRACT(jsonPayload.summary)"
+      }
+    }
+  }
+
+  alert_strategy {
+    auto_close = "1800s"
+
+    notification_rate_limit {
+      period = "300s"
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    subject   = "[${var.environment}] $${log.extracted_label.summary}"
+    content   = "The page has the numbers: /reports/$${log.extracted_label.day}"
   }
 
   depends_on = [time_sleep.log_metrics]

@@ -156,6 +156,12 @@ variable "region" {
   }
 }
 
+variable "report_by_email" {
+  description = "Whether alert_email is also sent each daily report."
+  type        = bool
+  default     = false
+}
+
 variable "schedules_paused" {
   description = "Whether the schedules are paused; in dev nothing is collected unless requested."
   type        = bool

@@ -19,6 +19,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from shared.errors import (
+    BROKER_REMEDIES,
     KiwoomRejected,
     KiwoomUnavailable,
     PermanentError,
@@ -51,24 +52,7 @@ UNKNOWN_STOCK_CODES = frozenset({"1902", "1903"})
 # An unexpected error (1999), and a token that could not be made (8006, 8009): these
 # are faults of the broker, and pass.
 PASSING_CODES = frozenset({"1999", "8006", "8009"})
-# What the broker refuses until someone has done something about it.
-NEW_KEYS = (
-    "add the right ones: gcloud secrets versions add kiwoom-app-key --data-file=- "
-    "and likewise kiwoom-secret-key"
-)
-OTHER_HOST = "set KIWOOM_MODE to the host that the app key is for (real or mock)"
-OTHER_ADDRESS = "register the address that requests come from in the broker's portal"
-THEN_REFRESH = 'then publish {"reason":"operator","force":true} to the tokens topic'
-REMEDIES = {
-    "8001": NEW_KEYS,
-    "8002": NEW_KEYS,
-    "8010": f"let all requests leave through one address; {THEN_REFRESH}",
-    "8030": OTHER_HOST,
-    "8031": f"{OTHER_HOST}; {THEN_REFRESH}",
-    "8040": OTHER_ADDRESS,
-    "8050": OTHER_ADDRESS,
-}
-PERMANENT_CODES = frozenset(REMEDIES) | {
+PERMANENT_CODES = frozenset(BROKER_REMEDIES) | {
     *(BATCH_TOO_LARGE, "1501", "1504", "1505", "1511", "1512", "1513", "1514"),
     *("1515", "1516", "1517", "1687", "1901", "8011", "8012", "8015", "8016"),
     *("8020", "8104", "8200"),
@@ -225,7 +209,7 @@ def _error(
     if code in UNKNOWN_STOCK_CODES:
         return UnknownStock(f"{api_id}: {text}")
     if code in PERMANENT_CODES:
-        return KiwoomRejected(api_id, code, text, REMEDIES.get(code, ""))
+        return KiwoomRejected(api_id, code, text, BROKER_REMEDIES.get(code, ""))
     return _unknown_error(api_id, status, body, code, text)
 
 

@@ -16,10 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.local.announcement import GCLOUD, running
-from shared import errors
 from shared.database.engine import new_engine, transaction
-from shared.kiwoom.wire import REMEDIES
-from shared.pubsub.dead_letters import UNDELIVERABLE
 from shared.settings import DatabaseSettings
 from tests.e2e.conftest import until
 from tests.support import servers
@@ -28,18 +25,10 @@ ENGLISH, KOREAN = "README.md", "README.ko.md"
 BOTH = (ENGLISH, KOREAN)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
-ERROR_ROW = re.compile(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", re.MULTILINE)
 CELL = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]*))?\)")
 # The first line of what can be run in the cloud only.
 CLOUD = "# cloud\n"
-# What others derive from, and what is never raised itself.
-FAMILIES = {
-    errors.PipelineError,
-    errors.PermanentError,
-    errors.TransientError,
-    errors.Postponed,
-}
 # Is never over, and is what runs while the others are tried.
 STARTS = "make dev\n"
 SECONDS = 60
@@ -65,12 +54,6 @@ SHELL = [
 GCLOUD_BLOCKS = [
     block for block in blocks("sh") if "gcloud" in block and not block.startswith(CLOUD)
 ]
-
-
-def error_rows(name):
-    """The rows of the table of errors: code and remedy."""
-    _, _, table = read(name).partition("| `error_code` |")
-    return ERROR_ROW.findall(table.partition("\n\n")[0])
 
 
 def first_line(block):
@@ -113,43 +96,18 @@ def test_every_command_is_in_the_makefile(name):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_every_link_leads_somewhere(name):
-    anchors = {slug(title) for _, title in HEADING.findall(prose(name))}
-
     for path, anchor in LINK.findall(prose(name)):
         assert not path or (servers.ROOT / path).exists(), path
-        assert not anchor or anchor in anchors, anchor
+        assert not anchor or anchor in anchors(path or name), anchor
+
+
+def anchors(name):
+    return {slug(title) for _, title in HEADING.findall(prose(name))}
 
 
 def slug(title):
     """The anchor that GitHub gives a heading."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-
-
-def known_errors():
-    """Every error that a dead letter, a task or a log can have, with its remedy."""
-    return {
-        error.error_code: error.remedy
-        for error in vars(errors).values()
-        if isinstance(error, type)
-        and issubclass(error, errors.PipelineError)
-        and "error_code" in vars(error)
-        and error not in FAMILIES
-    } | {f"kiwoom_{code}": remedy for code, remedy in REMEDIES.items()}
-
-
-def test_every_error_is_explained_with_its_remedy():
-    rows = error_rows(ENGLISH)
-    said = {code: remedy.replace("`", "") for code, remedy in rows}
-
-    # Pub/Sub's own, which no class stands for.
-    assert said.pop(UNDELIVERABLE)
-    assert said == known_errors()
-
-
-def test_the_errors_are_in_korean_too():
-    korean, english = ([code for code, _ in error_rows(name)] for name in BOTH[::-1])
-
-    assert korean == english
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=first_line)

@@ -12,8 +12,11 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
+from itertools import islice, pairwise
 
 import pytest
+from cronsim import CronSim
 
 from infra import package, topology
 from infra.database_rights import role_of
@@ -267,20 +270,147 @@ def test_every_alert_has_a_chapter_in_the_runbook(resources):
         assert alert["notification_channels"]
 
 
-def test_silence_is_an_alert_that_can_fire(resources):
-    """An absence is looked for at most 23.5 hours long."""
-    alerts = resources("google_monitoring_alert_policy")
-    metrics = resources("google_logging_metric")
-    listened_to = {}
-    for key in ("token-age", "ticks-silent"):
-        (condition,) = alerts[key]["conditions"]
-        (absent,) = condition["condition_absent"]
-        listened_to[key] = absent["duration"]
-        assert int(absent["duration"].rstrip("s")) <= 23.5 * 3600
+RUN = 'resource.type = "cloud_run_revision"'
 
-    assert listened_to == {"token-age": "46800s", "ticks-silent": "10800s"}
-    assert 'event =~ "^heartbeat$"' in metrics["heartbeat"]["filter"]
-    assert 'event =~ "^token_contested$"' in metrics["token-contested"]["filter"]
+
+def of_log(metric):
+    return f'metric.type = "logging.googleapis.com/user/pipeline/{metric}" AND {RUN}'
+
+
+def of_pubsub(metric, subscriptions):
+    return (
+        f'metric.type = "pubsub.googleapis.com/subscription/{metric}" AND resource.type'
+        ' = "pubsub_subscription" AND resource.labels.subscription_id = '
+        f'monitoring.regex.full_match("{"|".join(subscriptions)}")'
+    )
+
+
+# What each alert listens to. Anything that is not here fails.
+CONDITIONS_OF_ALERTS = {
+    "late": of_log("late"),
+    "missing": of_log("missing"),
+    "stale-series": of_log("stale-series"),
+    "token-contested": of_log("token-contested"),
+    "calendar-horizon": of_log("horizon-near"),
+    "dead-letters": of_pubsub(
+        "num_undelivered_messages", TOPOLOGY.dead_letter_subscriptions
+    ),
+    "oldest-message": of_pubsub(
+        "oldest_unacked_message_age", sorted(TOPOLOGY.subscriptions)
+    ),
+    "error-rate": (
+        f'metric.type = "run.googleapis.com/request_count" AND {RUN}'
+        ' AND metric.labels.response_code_class = "5xx"'
+    ),
+    "database-connections": (
+        'metric.type = "cloudsql.googleapis.com/database/postgresql/num_backends"'
+        ' AND resource.type = "cloudsql_database"'
+    ),
+    "token-age": of_log("token-checked"),
+    "ticks-silent": of_log("heartbeat"),
+    "no-report": of_log("reported"),
+}
+COUNTED_LINES = {
+    "collected": "collected",
+    "late": "late_series",
+    "stale-series": "stale_series",
+    "heartbeat": "heartbeat",
+    "reported": "(daily_report|report_kept)",
+    "missing": "daily_report",
+    "token-checked": "(token_refreshed|token_kept)",
+    "token-contested": "token_contested",
+    "horizon-near": "calendar_horizon_near",
+    "unforeseen": "unforeseen",
+}
+
+
+def condition_of(alert):
+    (condition,) = alert["conditions"]
+    threshold, absent = condition["condition_threshold"], condition["condition_absent"]
+    ((found,),) = [each for each in (threshold, absent) if each]
+    return found
+
+
+def test_every_alert_listens_to_what_it_is_for(resources):
+    alerts = resources("google_monitoring_alert_policy")
+
+    assert {key: condition_of(alert)["filter"] for key, alert in alerts.items()} == (
+        CONDITIONS_OF_ALERTS
+    )
+
+
+def test_a_metric_counts_the_lines_of_its_events(resources):
+    metrics = resources("google_logging_metric")
+    only = {"missing": " AND jsonPayload.missing > 0"}
+
+    assert {key: metric["filter"] for key, metric in metrics.items()} == {
+        key: f'{RUN} AND jsonPayload.event =~ "^{event}$"{only.get(key, "")}'
+        for key, event in COUNTED_LINES.items()
+    }
+
+
+def test_one_late_series_and_one_missing_candle_are_an_alarm(resources):
+    alerts = resources("google_monitoring_alert_policy")
+
+    for key in ("late", "missing"):
+        condition = condition_of(alerts[key])
+        assert condition["comparison"] == "COMPARISON_GT"
+        assert (condition["threshold_value"], condition["duration"]) == (0, "0s")
+
+
+def test_silence_is_an_alert_that_can_fire(resources):
+    """An absence is looked for at most 23.5 hours long; so often must be spoken."""
+    alerts = resources("google_monitoring_alert_policy")
+    jobs = resources("google_cloud_scheduler_job")
+    spoken = {
+        "token-age": ["refresh-token"],
+        "ticks-silent": ["heartbeat"],
+        "no-report": ["daily-report", "confirm-report"],
+    }
+    waits = {
+        key: int(condition_of(alerts[key])["duration"].rstrip("s")) for key in spoken
+    }
+
+    assert waits == {"token-age": 46800, "ticks-silent": 10800, "no-report": 50400}
+    for key, names in spoken.items():
+        assert waits[key] <= 23.5 * 3600
+        assert longest_silence([jobs[name]["schedule"] for name in names]) < waits[key]
+
+
+def longest_silence(crons):
+    since = datetime(2026, 11, 20, tzinfo=UTC)
+    firings = sorted(at for cron in crons for at in islice(CronSim(cron, since), 50))
+    return max((b - a).total_seconds() for a, b in pairwise(firings[:50]))
+
+
+def test_a_report_is_sent_by_email_to_whoever_wants_it(built, tmp_path):
+    out = tmp_path / "plan.json"
+    wanted = {"report_by_email": "true"}
+
+    done = tfcheck(
+        built,
+        *("--plan-json", str(out), "--resolve"),
+        **variables_of("prod") | wanted,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    planned = json.loads(out.read_text())["planned_values"]["root_module"]["resources"]
+    (policy,) = [
+        each["values"]
+        for each in planned
+        if each["address"].startswith("google_monitoring_alert_policy.report")
+    ]
+    (condition,) = policy["conditions"]
+    (matched,) = condition["condition_matched_log"]
+    assert matched["filter"] == f'{RUN} AND jsonPayload.event = "daily_report"'
+    assert matched["label_extractors"]["summary"] == "EXTRACT(jsonPayload.summary)"
+    (documentation,) = policy["documentation"]
+    assert documentation["subject"] == "[prod] ${log.extracted_label.summary}"
+    # The next day's must open another incident.
+    (strategy,) = policy["alert_strategy"]
+    assert int(strategy["auto_close"].rstrip("s")) < 24 * 3600
+    assert strategy["notification_rate_limit"] == [{"period": "300s"}]
+    assert policy["notification_channels"]
 
 
 STATUS_PAGE = """

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.errors import remedies
 from shared.events import Event
+from shared.pubsub.dead_letters import UNDELIVERABLE
 
 ROOT = Path(__file__).parents[2]
 DECISIONS = sorted(ROOT.glob("docs/decisions/*.md"))
@@ -58,8 +60,55 @@ def test_every_table_is_described():
     assert set(described) == created - PARTITIONS
 
 
+RUNBOOK = text_of(ROOT / "docs/runbook.md")
+ENTRY = re.compile(
+    r"### (\w+)\n\n- Meaning: (.+)\n- See it: `(.+)`\n- What to do: (.+)\n- Command: `(.+)`\n"
+)
+# What others derive from, and what is never raised itself.
+FAMILIES = {"pipeline_error", "permanent", "transient", "postponed"}
+
+
+def chapter(title):
+    """A chapter of the runbook, from its heading to the next one."""
+    return re.split(r"^# ", RUNBOOK.partition(f"# {title}\n")[2], flags=re.MULTILINE)[0]
+
+
+def test_every_error_has_its_entry_in_the_runbook_and_every_entry_its_error():
+    """Meaning, how to see it, what to do, command; what to do is the remedy."""
+    errors = chapter("What each error_code means")
+    told = {code: remedy for code, _, _, remedy, _ in ENTRY.findall(errors)}
+    known = {code: text for code, text in remedies().items() if code not in FAMILIES}
+
+    assert len(told) == errors.count("### ")
+    # Pub/Sub's own, which no class stands for.
+    assert told.pop(UNDELIVERABLE)
+    assert {code: text.replace("`", "") for code, text in told.items()} == {
+        code: f"{remedy[0].upper()}{remedy[1:]}." for code, remedy in known.items()
+    }
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_every_section_its_alert():
+    monitoring = text_of(ROOT / "infra/terraform/monitoring.tf")
+    alerts = set(
+        re.findall(r"^    ([a-z-]+) += \{\n      title ", monitoring, re.MULTILINE)
+    )
+    sections = re.findall(r"^## (.+)$", chapter("When an alert arrives"), re.MULTILINE)
+
+    assert len(alerts) >= 12
+    assert set(sections) == alerts
+
+
+def test_every_link_of_the_runbook_leads_somewhere():
+    titles = re.findall(r"^#+ (.+)$", RUNBOOK, re.MULTILINE)
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles
+    }
+
+    assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
 def test_every_event_of_the_log_is_in_the_runbook():
-    log = text_of(ROOT / "docs/runbook.md").partition("# What the log says")[2]
+    log = chapter("What the log says")
 
     assert re.findall(r"^\| `(\w+)` \| [A-Z]+ \|", log, re.MULTILINE) == list(Event)
 

@@ -9,6 +9,7 @@ import pytest
 from shared.messages import (
     Heartbeat,
     ReferenceRequest,
+    ReportRequest,
     TokenRequest,
     Trigger,
     is_heartbeat,
@@ -47,7 +48,12 @@ def test_a_misspelt_one_is_found(command, problem):
 
 MESSAGE = re.compile(r"gcloud pubsub topics publish (\w+).* --message='([^']+)'")
 MESSAGES = sorted(found.groups() for each in COMMANDS if (found := MESSAGE.match(each)))
-READERS = {"reference": ReferenceRequest, "tokens": TokenRequest, "triggers": Trigger}
+READERS = {
+    "reference": ReferenceRequest,
+    "reports": ReportRequest,
+    "tokens": TokenRequest,
+    "triggers": Trigger,
+}
 
 
 @pytest.mark.parametrize(("topic", "message"), MESSAGES)

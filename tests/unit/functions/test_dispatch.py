@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from functions.dispatcher.dispatch import TriggerMessage, dispatch
 from functions.dispatcher.heartbeat import Pulse, pulse
+from functions.dispatcher.main import tell_behind
 from infra import topology
 from shared.candles import Timeframe
 from shared.errors import CalendarMissing, MalformedMessage, PublishFailed
@@ -293,3 +295,33 @@ def test_a_heartbeat_is_answered_before_the_calendar_is_loaded():
     pulse(FakeStocks(targets=[]), runs, missing, NOW)
 
     assert runs.due == {}
+
+
+def test_what_is_late_and_what_is_stale_otherwise_are_lines_of_their_own(caplog):
+    never, unproven = (
+        replace(BEHIND, stock_code=code, reason=reason)
+        for code, reason in (
+            ("000660", BehindReason.NEVER_LOADED),
+            ("035420", BehindReason.UNPROVEN),
+        )
+    )
+    weekly = replace(BEHIND, timeframe=Timeframe.WEEK_1, reason=BehindReason.VANISHED)
+
+    with caplog.at_level("INFO", logger="pipeline"):
+        tell_behind([BEHIND, never, unproven, weekly])
+
+    told = [record.json_fields for record in caplog.records]
+    assert [(line["event"], line["timeframe"], line["count"]) for line in told] == [
+        ("late_series", "1d", 2),
+        ("stale_series", "1d", 1),
+        ("stale_series", "1w", 1),
+    ]
+    assert told[0]["stocks"][0].startswith("005930 삼성전자: not asked for since")
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
+def test_where_nothing_is_behind_nothing_is_said(caplog):
+    with caplog.at_level("INFO", logger="pipeline"):
+        tell_behind([])
+
+    assert not caplog.records

@@ -24,7 +24,7 @@ from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
 from shared.daily_reports import Sealed, StoredReport, Tally
-from shared.errors import DatabaseUnavailable, PipelineError, VaultUnavailable
+from shared.errors import DatabaseUnavailable, VaultUnavailable, remedies
 from shared.freshness import DueTimes, Tick
 from shared.reports import (
     BrokenSeal,
@@ -112,22 +112,16 @@ def test_every_state_and_reason_has_its_words(language):
     assert {f"timeframe.{frame.value}" for frame in Timeframe} <= told.keys()
 
 
-def codes(error=PipelineError):
-    yield error.error_code
-    for child in error.__subclasses__():
-        if child.__module__ == PipelineError.__module__:
-            yield from codes(child)
-
-
 def test_every_remedy_is_told_in_korean_too():
     waiting = {Cause.WAITING.value}
     reasons = {reason.value for reason in REMEDIES}
 
-    assert words("ko").remedies.keys() == {*codes()} | reasons | waiting
+    assert words("ko").remedies.keys() == remedies().keys() | reasons | waiting
     assert words("en").remedies == {}
     assert words("ko").remedy("kiwoom_1511", "") == words("ko").remedy(
         "kiwoom_rejected", ""
     )
+    assert words("ko").remedy("kiwoom_8050", "") == words("ko").remedies["kiwoom_8050"]
 
 
 @pytest.mark.parametrize("path", ["/stocks/005931", "/coverage/7m", "/?x=1", "/none"])

@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import (
+    BROKER_REMEDIES,
     AttemptsExhausted,
     KiwoomRejected,
     KiwoomUnavailable,
     PipelineError,
+    remedies,
+    remedy_of,
 )
 
 
@@ -40,6 +43,20 @@ def test_the_code_of_the_broker_tells_its_refusals_apart():
 
     assert (error.error_code, error.remedy) == ("kiwoom_8050", "register the address")
     assert KiwoomRejected("ka10080", "1511", "no").remedy == KiwoomRejected.remedy
+
+
+def test_a_remedy_is_found_by_the_code_that_was_stored():
+    assert remedy_of("kiwoom_unavailable") == KiwoomUnavailable.remedy
+    assert remedy_of("kiwoom_8050") == BROKER_REMEDIES["8050"]
+    assert remedy_of("kiwoom_1511") == KiwoomRejected.remedy
+    assert remedy_of("of_another_version") == PipelineError.remedy
+
+
+def test_every_error_has_its_remedy_among_all():
+    known = {error.error_code for error in ERRORS if "error_code" in vars(error)}
+    broker = {f"kiwoom_{code}" for code in BROKER_REMEDIES}
+
+    assert remedies().keys() == known | broker | {PipelineError.error_code}
 
 
 def test_an_exhausted_task_is_known_by_its_last_error():
