@@ -78,7 +78,7 @@ verify-export: $(READER_LOCAL) ## Recompute every digest of an export: make veri
 test: $(READY) $(READER_READY) ## All tests: unit, integration, end to end, and those of the reader
 	$(BIN)/pytest tests
 	$(READER)/bin/python -m pytest tests/reader
-	PYTHONPATH=$(READER)/pandas-2 $(READER)/bin/python -m pytest tests/reader/test_shape.py
+	PYTHONPATH=$(READER)/pandas-2:$(READER)/pyarrow-older $(READER)/bin/python -m pytest tests/reader/test_shape.py
 
 .PHONY: test-reader
 test-reader: $(READER_READY) ## Only the tests of the reader (pandas, Arrow, ADBC)
@@ -211,11 +211,13 @@ $(READER_LOCAL): $(LOCAL) locks/reader.txt
 	@$(READER)/bin/python -m pip $(LOCKED) -r locks/reader.txt
 	@touch $@
 
-# The older pandas lies beside the newer one.
-$(READER_READY): $(READY) $(READER_LOCAL) locks/reader-dev.txt locks/pandas-2.txt
+# Older versions of pandas and pyarrow lie beside the newer ones.
+OLDER := pandas-2 pyarrow-older
+$(READER_READY): $(READY) $(READER_LOCAL) locks/reader-dev.txt $(OLDER:%=locks/%.txt)
 	@$(READER)/bin/python -m pip $(LOCKED) -r locks/reader-dev.txt
-	@rm -rf $(READER)/pandas-2
-	@$(READER)/bin/python -m pip $(LOCKED) --no-deps --target $(READER)/pandas-2 -r locks/pandas-2.txt
+	@for name in $(OLDER); do \
+	  rm -rf $(READER)/$$name; \
+	  $(READER)/bin/python -m pip $(LOCKED) --no-deps --target $(READER)/$$name -r locks/$$name.txt || exit 1; done
 	@touch $@
 
 # An environment of its own, because it needs other versions of our packages.

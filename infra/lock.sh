@@ -36,6 +36,7 @@ lock reader reader/requirements.txt local
 lock reader-dev tests/reader/requirements.txt dev reader
 lock export locks/export.in functions reader
 options=--no-deps lock pandas-2 locks/pandas-2.in
+options=--no-deps lock pyarrow-older locks/pyarrow-older.in
 lock postgres locks/postgres.in local
 lock checkov locks/checkov.in
 lock uv locks/uv.in

@@ -48,7 +48,11 @@ def test_its_python_blocks_work(document, reader):
 # What a library of someone else's is warned of is not ours to mend.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    ("library", "section"), SECTION.findall(RECIPES.read_text(encoding="utf-8"))
+    ("library", "section"),
+    [
+        pytest.param(*found, id=found[0])
+        for found in SECTION.findall(RECIPES.read_text(encoding="utf-8"))
+    ],
 )
 def test_the_recipe_works(library, section, reader):
     names = {}
