@@ -104,13 +104,15 @@ def measure_limited(found, _):
 def measure_reading(found, runs):
     """In the environment of the reader, which has pandas and Arrow."""
     with servers.postgres(durable=True) as postgres:
-        url = postgres.create("reading")
-        servers.migrate(url)
+        urls = [postgres.create(name) for name in ("reading", "million")]
+        for url in urls:
+            servers.migrate(url)
         say("seeding a whole market")
-        reading.seed(url)
+        reading.seed(urls[0])
+        reading.seed_a_million(urls[1])
         say("reading and exporting candles")
         done = subprocess.run(
-            [str(READER), "-m", "tests.bench.reading", url, str(runs)],
+            [str(READER), "-m", "tests.bench.reading", *urls, str(runs)],
             check=True,
             stdout=subprocess.PIPE,
             cwd=servers.ROOT,

@@ -27,15 +27,22 @@ END = "2026-11-21"
 
 
 def main():
-    """Measure against a database that the caller has started; print JSON."""
-    url, runs = sys.argv[1], int(sys.argv[2])
-    json.dump(measure(url, runs), sys.stdout)
+    """Measure against databases that the caller has started; print JSON."""
+    url, million, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    found = measure(url, runs)
+    found["million"] = export_of_a_million(million, runs)
+    json.dump(found, sys.stdout)
 
 
 def seed(url):
     """A whole market of 5-minute candles for a month, and a year of one stock."""
     seeded_market.write(url, STOCKS, "5m", *MONTH)
     seeded_market.write(url, {ONE: "일년"}, "5m", YEAR[0], "2026-11-23")
+
+
+def seed_a_million(url):
+    """The stocks that have a million candles, alone."""
+    seeded_market.write(url, {code: STOCKS[code] for code in MILLION}, "5m", *MONTH)
 
 
 def measure(url, runs):
@@ -77,6 +84,15 @@ def measure(url, runs):
         size = sum(candles) / found["export"]["rows"]
         found["export"]["bytes_per_candle"] = round(size, 1)
     return found
+
+
+def export_of_a_million(url, runs):
+    """Into an empty folder each time: the median, and how much memory it took."""
+    found = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(in_a_process("export", url, folder))
+    return sorted(found, key=lambda run: run["seconds"])[len(found) // 2]
 
 
 def timed(runs, action):
@@ -141,7 +157,7 @@ def exported(url, folder):
     from tradesmart import export  # noqa: PLC0415
 
     done = export(folder, source=url, quiet=True)
-    told(rows=done.rows, seconds=round(done.seconds, 1))
+    told(rows=done.rows, seconds=round(done.seconds, 2))
 
 
 def told(**facts):
