@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 
-from tradesmart.errors import SourceUnavailable
+from tradesmart.errors import SourceUnavailable, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def connect(url: str, place: str) -> Iterator[Adbc]:
     try:
         yield Adbc(connection)
     except adbc_driver_manager.Error as error:
-        raise SourceUnavailable(f"{place} did not answer: {_reason(error)}") from None
+        raise unanswered(place, _reason(error), error.sqlstate) from None
     finally:
         connection.close()
 

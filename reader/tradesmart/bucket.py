@@ -44,7 +44,7 @@ def open_bucket(url: str) -> Iterator[Bucket]:
         from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
         from requests.exceptions import RequestException  # noqa: PLC0415
     except ImportError:
-        message = f"{url} needs google-cloud-storage: pip install 'tradesmart[gcs]'"
+        message = f"{url} needs google-cloud-storage: pip install google-cloud-storage"
         raise SourceUnavailable(message) from None
     name, _, prefix = url.removeprefix("gs://").strip("/").partition("/")
     retry = DEFAULT_RETRY.with_timeout(PATIENCE)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import numpy as np
 import pyarrow as pa
 
-from tradesmart.errors import SourceUnavailable
+from tradesmart.errors import SourceUnavailable, unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,8 @@ def connect(url: str, place: str) -> Iterator[BinaryCopy]:
     try:
         import pg8000.dbapi as pg8000  # noqa: PLC0415
     except ImportError:
-        message = f"{place} needs pg8000: pip install 'tradesmart[cloud]'"
+        needed = "cloud-sql-python-connector[pg8000]"
+        message = f"{place} needs pg8000: pip install '{needed}'"
         raise SourceUnavailable(message) from None
     with ExitStack() as stack:
         try:
@@ -62,8 +63,7 @@ def connect(url: str, place: str) -> Iterator[BinaryCopy]:
         try:
             yield BinaryCopy(connection)
         except (pg8000.Error, OSError) as error:
-            told = f"{place} did not answer: {_reason(error)}"
-            raise SourceUnavailable(told) from None
+            raise unanswered(place, _reason(error), _sqlstate(error)) from None
         finally:
             stack.callback(_close, connection)
 
@@ -173,6 +173,11 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - of any
         return pa.array(numbers + SINCE_1970).cast(kind)
     empty = numbers == EMPTY
     return pa.array(numbers, mask=empty if empty.any() else None).cast(kind)
+
+
+def _sqlstate(error: Exception) -> str | None:
+    told = error.args[0] if error.args else None
+    return told.get("C") if isinstance(told, dict) else None
 
 
 def _reason(error: Exception) -> str:

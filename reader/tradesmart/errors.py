@@ -36,6 +36,21 @@ class IncompleteData(ValueError):
         return IncompleteData, (self.gaps, str(self))
 
 
+# SQLSTATEs: a column, or a table, that is not there.
+UNDEFINED = {"42703", "42P01"}
+
+
+def unanswered(place: str, reason: str, sqlstate: str | None) -> SourceUnavailable:
+    """What is raised of a statement that the database refused or did not finish."""
+    if sqlstate in UNDEFINED:
+        return SourceUnavailable(
+            f"{place} is not of the same release as this package ({reason}): bring it "
+            "up to date with `make migrate` (make dev does so when it starts), or "
+            "install the package of its release"
+        )
+    return SourceUnavailable(f"{place} did not answer: {reason}; try again")
+
+
 def describe(gaps: list[Gap], damaged: list[str]) -> str:
     """Name series and ranges, and the message that fetches each."""
     lines = [f"  {gap.told}" for gap in together(gaps)]

@@ -42,7 +42,10 @@ class Folder:
             return None
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            message = f"{self.name}/{path} cannot be read: {reason}"
+            message = (
+                f"{self.name}/{path} cannot be read: {reason}; name the folder that an "
+                "export was written to"
+            )
             raise SourceUnavailable(message) from None
 
     def local(self, path: str, size: int) -> Path | None:

@@ -27,7 +27,8 @@ def around(
 ) -> tuple[date, date]:
     """The days of a calendar that are needed to judge those in question."""
     if first is not None:
-        begins = max(begins, first - MARGIN)
+        # Of days to come, too, it is judged by what has been due until today.
+        begins = max(begins, min(first, last) - MARGIN)
     return begins, max(min(ends, last + MARGIN), begins)
 
 

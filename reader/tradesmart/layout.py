@@ -123,9 +123,15 @@ class Manifest:
             raise SourceUnavailable(
                 f"the export in {place} is {age} than this package: {remedy}"
             )
-        files = [File(**file) for file in told.pop("files")]
-        calendar = tuple(told.pop("calendar"))
-        return cls(**told, calendar=calendar, files=files)
+        try:
+            files = [File(**file) for file in told.pop("files")]
+            calendar = tuple(told.pop("calendar"))
+            return cls(**told, calendar=calendar, files=files)
+        except (KeyError, TypeError):
+            raise SourceUnavailable(
+                f"the export in {place} is of another release: export again, and read "
+                "it with the package of that release"
+            ) from None
 
 
 def candle_path(timeframe: Timeframe, period: str, digest: str, ending: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from shared.candles import Timeframe
 from tradesmart.read import read_candles
+from tradesmart.request import timeframe_of
 
 if TYPE_CHECKING:
     import os
@@ -53,11 +54,12 @@ def write_qlib(  # noqa: PLR0913 - as read_candles
     Returns:
         How many stocks were written.
     """
+    span = timeframe_of(timeframe)
     is_group = stocks in ("targets", "all")
     wanted = [stocks] if isinstance(stocks, str) and not is_group else stocks
     frame = read_candles(
         wanted,  # type: ignore[arg-type]
-        timeframe,
+        span,
         start,
         end,
         source=source,
@@ -65,9 +67,9 @@ def write_qlib(  # noqa: PLR0913 - as read_candles
         columns=FIELDS,
     )
     folder = Path(to)
-    frequency = FREQUENCIES[Timeframe(timeframe)]
+    frequency = FREQUENCIES[span]
     calendar = frame.index.get_level_values("opened_at").unique().sort_values()
-    shown = "%Y-%m-%d %H:%M:%S" if Timeframe(timeframe).minutes else "%Y-%m-%d"
+    shown = "%Y-%m-%d %H:%M:%S" if span.minutes else "%Y-%m-%d"
     told = calendar.strftime(shown).tolist()
     _write_lines(folder / "calendars" / f"{frequency}.txt", told)
     listed = []

@@ -23,13 +23,14 @@ from tradesmart.judgement import (
     Judgement,
     microseconds,
 )
-from tradesmart.request import KOREAN, Moment, Request, parse
+from tradesmart.request import KOREAN, Moment, Request, parse, zone
 from tradesmart.source import open_source
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
     from datetime import date, datetime
+    from zoneinfo import ZoneInfo
 
     from tradesmart.judgement import Instants, Known
     from tradesmart.source import Snapshot
@@ -202,11 +203,12 @@ def read_sessions(
     *, source: str | os.PathLike[str] | None = None, tz: str = "Asia/Seoul"
 ) -> pd.DataFrame:
     """Read the sessions of the exchange by ``session_date``, with their hours."""
+    shown = zone(tz)
     with open_source(source) as snapshot:
         made = snapshot.sessions().to_pandas()
     made["session_date"] = _days(made["session_date"])
     for name in ("opens_at", "closes_at"):
-        made[name] = _instants(made[name], tz)
+        made[name] = _instants(made[name], shown)
     return made.set_index("session_date")
 
 
@@ -214,11 +216,12 @@ def read_actions(
     *, source: str | os.PathLike[str] | None = None, tz: str = "Asia/Seoul"
 ) -> pd.DataFrame:
     """Read splits and the like: prices up to ``after_date`` were times ``ratio``."""
+    shown = zone(tz)
     with open_source(source) as snapshot:
         made = snapshot.actions().to_pandas()
     for name in ("after_date", "effective_by"):
         made[name] = _days(made[name])
-    made["detected_at"] = _instants(made["detected_at"], tz)
+    made["detected_at"] = _instants(made["detected_at"], shown)
     return made.set_index(["stock_code", "timeframe", "after_date"])
 
 
@@ -226,10 +229,9 @@ def _days(column: pd.Series) -> pd.Series:
     return pd.to_datetime(column).astype("datetime64[us]")
 
 
-def _instants(column: pd.Series, tz: str) -> pd.Series:
-    return (
-        pd.to_datetime(column, utc=True).astype("datetime64[us, UTC]").dt.tz_convert(tz)
-    )
+def _instants(column: pd.Series, tz: ZoneInfo) -> pd.Series:
+    instants = pd.to_datetime(column, utc=True).astype("datetime64[us, UTC]")
+    return instants.dt.tz_convert(tz.key)
 
 
 class Reading:
@@ -478,12 +480,18 @@ def _code(given: str, names: dict[str, str]) -> str:
             '{"sync":["stocks"]} to the topic reference'
         )
     told = ", ".join(f"{code} {names[code]}" for code in _nearest(given, names))
-    raise ValueError(f"there is no stock {given!r}; the nearest are {told}")
+    raise ValueError(
+        f"there is no stock {given!r} among the {len(names):,} of the stock list; the "
+        f"nearest are {told}"
+    )
 
 
 def _nearest(given: str, names: dict[str, str]) -> list[str]:
-    by_code = get_close_matches(given, names, NEAREST, 0.0)
-    if STOCK_CODE.fullmatch(given):
-        return by_code
+    """The codes that come next to what was given, by code or by name."""
+    meant = given.strip().upper()
+    # A spreadsheet takes the zeros off a code.
+    meant = meant.zfill(6) if meant.isascii() and meant.isdigit() else meant
+    if STOCK_CODE.fullmatch(meant):
+        return get_close_matches(meant, names, NEAREST, 0.0)
     by_name = {name: code for code, name in names.items()}
-    return [by_name[name] for name in get_close_matches(given, by_name, NEAREST, 0.0)]
+    return [by_name[name] for name in get_close_matches(meant, by_name, NEAREST, 0.0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -32,6 +32,7 @@ KOREAN = {
     "turnover": "거래대금",
     OFFICIAL_CLOSE: "공식종가",
 }
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -91,7 +92,7 @@ def parse(  # noqa: PLR0913 - the arguments of read_candles
     Raises:
         ValueError: If one cannot be accepted; the text names it, and the remedy.
     """
-    span = _timeframe(timeframe)
+    span = timeframe_of(timeframe)
     first, beyond = _instant("start", start), _instant("end", end)
     if first and beyond and first >= beyond:
         raise ValueError(
@@ -112,6 +113,9 @@ def parse(  # noqa: PLR0913 - the arguments of read_candles
     known = _known_columns(span)
     if wide is not None:
         _check("wide", wide, known)
+        if columns is not None:
+            message = "wide is the one column that is wanted; leave columns out"
+            raise ValueError(message)
     if session == "after" and not span.minutes:
         raise ValueError(
             f"session 'after' is for minutes: a {span} candle includes the after-market"
@@ -126,7 +130,7 @@ def parse(  # noqa: PLR0913 - the arguments of read_candles
         session=session,  # type: ignore[arg-type]
         settled=bool(settled),
         require=require,  # type: ignore[arg-type]
-        zone=_zone(tz),
+        zone=zone(tz),
         names=known if korean or columns is None else _columns(columns, known),
         korean=korean,
         wide=wide,
@@ -139,15 +143,16 @@ def _known_columns(timeframe: Timeframe) -> tuple[str, ...]:
 
 
 def _columns(columns: str | Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    wanted = (columns,) if isinstance(columns, str) else tuple(columns)
-    if not wanted or len(set(wanted)) < len(wanted):
-        raise ValueError(f"columns must name each column once, not {columns!r}")
-    for name in wanted:
+    wanted = (columns,) if isinstance(columns, str) else columns
+    found = tuple(wanted) if isinstance(wanted, Iterable) else (wanted,)
+    for name in found:
         if name not in known:
             raise ValueError(
                 f"columns must be 'ko' or some of {', '.join(known)}, not {name!r}"
             )
-    return wanted
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"columns must name each column once, not {columns!r}")
+    return found
 
 
 def _check(name: str, value: object, known: Sequence[object]) -> None:
@@ -156,7 +161,12 @@ def _check(name: str, value: object, known: Sequence[object]) -> None:
         raise ValueError(f"{name} must be one of {listed}, not {value!r}")
 
 
-def _timeframe(text: str) -> Timeframe:
+def timeframe_of(text: str) -> Timeframe:
+    """The timeframe that is meant.
+
+    Raises:
+        ValueError: If it is none.
+    """
     try:
         return ALIASES.get(text) or Timeframe(text)
     except (ValueError, TypeError):
@@ -165,7 +175,12 @@ def _timeframe(text: str) -> Timeframe:
         ) from None
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone(name: str) -> ZoneInfo:
+    """The zone of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
     try:
         return ZoneInfo(str(name))
     except (KeyError, ValueError, OSError):
@@ -181,12 +196,28 @@ def _instant(name: str, given: Moment) -> datetime | None:
         return None
     if isinstance(moment, str):
         moment = _parsed(name, moment)
-    if not isinstance(moment, date):
+    # Only pandas' NaT is not equal to itself, which calls itself a datetime.
+    if not isinstance(moment, date) or moment != moment:  # noqa: PLR0124
         message = (
             f"{name} must be a day such as '2026-06-01' or an instant with a zone, not "
             f"{given!r}"
         )
-        raise ValueError(message)  # noqa: TRY004 - all arguments are refused alike
+        raise ValueError(message)
+    try:
+        return _absolute(name, given, moment)
+    except OverflowError:
+        raise ValueError(
+            f"{name} is out of what a calendar has: {given!r}; give a day between "
+            "1900-01-01 and 2100-01-01, or leave it out"
+        ) from None
+
+
+def _absolute(name: str, given: Moment, moment: date) -> datetime:
+    """The instant in UTC.
+
+    Raises:
+        OverflowError: If it is out of the years 1 to 9999.
+    """
     if not isinstance(moment, datetime):
         return midnight(moment).astimezone(UTC)
     if moment.tzinfo is None:
@@ -195,7 +226,7 @@ def _instant(name: str, given: Moment) -> datetime | None:
             f"'2026-06-01', or add the zone, as in '{moment:%Y-%m-%dT%H:%M}+09:00'"
         )
     # Of pandas' timestamps, too, only what datetime knows.
-    return datetime.fromtimestamp(moment.timestamp(), UTC)
+    return EPOCH + timedelta(seconds=moment.timestamp())
 
 
 def _parsed(name: str, text: str) -> date | datetime:

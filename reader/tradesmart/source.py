@@ -94,6 +94,9 @@ def open_source(source: str | os.PathLike[str] | None) -> Iterator[Snapshot]:
     Raises:
         SourceUnavailable: If it is not there, or cannot be read by this package.
     """
+    if not isinstance(source, str | os.PathLike | None):
+        message = f"source must be a URL or a folder, not {source!r}"
+        raise ValueError(message)  # noqa: TRY004 - all arguments are refused alike
     stack = running_stack()
     named = os.fspath(source) if source else os.environ.get(VARIABLE, "")
     if not named:
@@ -176,9 +179,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def _same_database(one: str, other: str) -> bool:
-    first, second = urlsplit(one), urlsplit(other)
-    return (first.hostname, first.port, first.path) == (
-        second.hostname,
-        second.port,
-        second.path,
-    )
+    """Whether two URLs name one database, whatever the account."""
+    first, second = (urlsplit(url) for url in (one, other))
+    places = [(url.netloc.rpartition("@")[2], url.path) for url in (first, second)]
+    return places[0] == places[1]

@@ -111,7 +111,12 @@ def _told(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     if pa.types.is_timestamp(array.type):
         local = pc.add(array.cast(pa.int64()), SEOUL).cast(pa.timestamp("us"))
-        told = pc.strftime(local.cast(pa.timestamp("s")), "%Y-%m-%dT%H:%M:%S")
+        seconds = local.cast(pa.timestamp("s"), safe=False)
+        told = pc.strftime(seconds, "%Y-%m-%dT%H:%M:%S")
+        # Candles open on a minute; when a series was asked for is told to a millionth.
+        exact = pc.strftime(local, "%Y-%m-%dT%H:%M:%S")
+        is_whole = pc.equal(seconds.cast(pa.timestamp("us")), local)
+        told = pc.if_else(is_whole, told, exact)
         return pc.binary_join_element_wise(told, "+09:00", "")
     if pa.types.is_string(array.type):
         return _quoted(array)

@@ -432,6 +432,31 @@ def test_csv_has_the_same_rows_in_seouls_time_and_the_same_bytes(market, tmp_pat
         read_candles("005930", "1d", source=tmp_path / "one")
 
 
+def test_csv_tells_instants_to_the_microsecond_where_they_have_some(
+    a_market, execute, tmp_path
+):
+    execute(
+        "UPDATE series SET asked_at = '2026-11-21 08:01:02.345678+09'"
+        " WHERE stock_code = '000200' AND timeframe = '1d'"
+    )
+
+    export(tmp_path, source=a_market, format="csv")
+
+    (path,) = (tmp_path / "series").glob("*.csv.gz")
+    told = gzip.decompress(path.read_bytes()).decode()
+    assert "2026-11-21T08:01:02.345678+09:00" in told
+    assert "2026-11-21T07:31:00+09:00" in told
+
+
+def test_an_export_with_something_unknown_in_its_manifest_is_one_sentence(tmp_path):
+    (tmp_path / "manifests").mkdir()
+    told = {"contract": 1, "read_at": "2026-11-21T01:00:00+00:00", "files": [{"a": 1}]}
+    (tmp_path / "manifests/latest.json").write_text(json.dumps(told))
+
+    with pytest.raises(SourceUnavailable, match="of another release"):
+        read_candles("005930", "5m", source=tmp_path)
+
+
 def test_a_folder_without_an_export_says_how_to_make_one(tmp_path):
     with pytest.raises(SourceUnavailable, match="make export TO="):
         read_candles("005930", "5m", source=tmp_path)

@@ -45,8 +45,9 @@ def test_a_slot_without_a_candle_is_empty(a_market, execute, tmp_path):
     assert instants[:2] == ["2026-11-18 09:00:00", "2026-11-18 09:05:00"]
 
 
-def test_one_code_is_one_instrument(market, tmp_path):
-    assert write_qlib(tmp_path, "005930", "1d", *DAYS, source=market) == 1
+@pytest.mark.parametrize("timeframe", ["1d", "D"])
+def test_one_code_is_one_instrument(market, tmp_path, timeframe):
+    assert write_qlib(tmp_path, "005930", timeframe, *DAYS, source=market) == 1
 
 
 def test_qlib_loads_it(market, tmp_path):

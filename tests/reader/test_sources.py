@@ -6,6 +6,7 @@ import fcntl
 import json
 from datetime import datetime
 
+import pandas as pd
 import pytest
 from sqlalchemy import text
 
@@ -15,7 +16,14 @@ from shared.database.engine import new_engine, transaction
 from shared.freshness import Tick
 from shared.settings import DatabaseSettings
 from tests.support import servers
-from tradesmart import SourceUnavailable, iter_candles, read_candles, read_stocks
+from tradesmart import (
+    SourceUnavailable,
+    iter_candles,
+    read_actions,
+    read_candles,
+    read_sessions,
+    read_stocks,
+)
 from tradesmart.schedules import TICKS
 
 END_ALL = text(
@@ -125,6 +133,19 @@ def test_a_database_that_is_newer_is_told_as_such(a_market, execute):
     assert "newer" in unavailable(a_market)
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+pg8000"])
+def test_a_database_that_lacks_a_column_or_a_view_is_told_to_migrate(
+    a_market, execute, scheme
+):
+    url = a_market.replace("postgresql", scheme)
+
+    execute("ALTER VIEW reader.series RENAME COLUMN asked_at TO collected_at")
+    assert "make migrate" in unavailable(url)
+
+    execute("ALTER VIEW reader.series RENAME TO sequences")
+    assert "make migrate" in unavailable(url)
+
+
 def test_a_database_without_a_calendar_says_how_to_get_one(a_market, execute):
     execute("UPDATE calendar_state SET first_day = NULL, last_day = NULL")
 
@@ -174,7 +195,10 @@ def test_the_role_of_readers_is_enough(a_market, execute, monkeypatch):
         (([], "5m"), {}, "stocks must be"),
         ((200, "5m"), {}, "stocks must be a code such as '005930'"),
         (([200], "5m"), {}, "stocks must be a code such as '005930'"),
-        (("200", "5m"), {}, "000200 이백"),
+        (("200", "5m"), {}, "nearest are 000200 이백, "),
+        (("5930", "5m"), {}, "nearest are 005930 삼성전자, "),
+        (("005930 ", "5m"), {}, "nearest are 005930 삼성전자, "),
+        (("005931", "5m"), {}, "among the 3 of the stock list"),
         (("005930", "7m"), {}, "timeframe must be one of 5m, 30m, 60m, 1d, 1w"),
         (("005930", "5m", "2026-11-19", "2026-11-18"), {}, "start must be before end"),
         (("005930", "5m", "2026-11-19", "2026-11-19"), {}, "start must be before end"),
@@ -182,6 +206,14 @@ def test_the_role_of_readers_is_enough(a_market, execute, monkeypatch):
         (("005930", "5m", datetime(2026, 11, 19, 9)), {}, "without a zone"),  # noqa: DTZ001
         (("005930", "5m", "19.11.2026"), {}, "start must be a day"),
         (("005930", "5m", 20261119), {}, "start must be a day"),
+        (("005930", "5m", pd.NaT), {}, "start must be a day"),
+        (("005930", "5m", pd.Timestamp("2026-11-19")), {}, "without a zone"),
+        (("005930", "5m", "0001-01-01"), {}, "start is out of what a calendar has"),
+        (
+            ("005930", "5m", "2026-11-18", "9999-12-31T23:59-12:00"),
+            {},
+            "end is out of what a calendar has",
+        ),
         (("005930", "5m"), {"tz": "Seoul"}, "tz must be the name of a zone"),
         (("005930", "5m"), {"session": "night"}, "session must be one of"),
         (("005930", "1d"), {"session": "after"}, "is for minutes"),
@@ -189,6 +221,9 @@ def test_the_role_of_readers_is_enough(a_market, execute, monkeypatch):
         (("005930", "5m"), {"wide": "price"}, "wide must be one of"),
         (("005930", "5m"), {"columns": ["price"]}, "columns must be"),
         (("005930", "5m"), {"columns": "kr"}, "columns must be"),
+        (("005930", "5m"), {"columns": 5}, "columns must be"),
+        (("005930", "5m"), {"columns": []}, "columns must name each"),
+        (("005930", "5m"), {"columns": ["low"], "wide": "low"}, "leave columns out"),
     ],
 )
 def test_an_argument_that_cannot_be_accepted_is_named_with_the_remedy(
@@ -199,6 +234,41 @@ def test_an_argument_that_cannot_be_accepted_is_named_with_the_remedy(
 
     assert told in str(caught.value)
     assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("read", [read_sessions, read_actions])
+def test_a_zone_that_is_none_is_refused_by_all(market, read):
+    with pytest.raises(ValueError, match="tz must be the name of a zone"):
+        read(source=market, tz="Seoul")
+
+
+def test_days_to_come_are_an_empty_frame(market):
+    frame = read_candles("005930", "5m", "2030-01-02", "2030-02-01", source=market)
+
+    assert frame.empty
+    assert frame.attrs["coverage"]["states"] == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (5, "source must be a URL or a folder, not 5"),
+        ("postgresql://me@here:abc/candles", "the URL of the database cannot be read"),
+        ("postgresql://me@a b/candles", "a b"),
+        ("cloudsql://of:a:database/candles", "database candles of of:a:database"),
+        (__file__, "name the folder that an export was written to"),
+    ],
+)
+def test_a_source_that_is_none_is_one_sentence_beside_a_running_stack(
+    market, announced, source, told
+):
+    announced(market)
+
+    with pytest.raises((SourceUnavailable, ValueError)) as caught:
+        read_candles("005930", "5m", *DAY, source=source)
+
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_seeds_names_of_timeframes_are_known(market):
