@@ -85,16 +85,17 @@ def complete_periods(
     periods: list[Period] = []
     beyond = candle_end(timeframe, pages[0].newest)
     for page in pages:
+        first = candle_begin(timeframe, page.oldest)
         end = candle_end(timeframe, page.newest)
         if any(end <= slot < beyond for slot in unproven):
             beyond = end
         if page.hides_a_candle:
             pass
         elif periods and periods[-1].first == beyond:
-            periods[-1] = Period(page.oldest, periods[-1].beyond)
+            periods[-1] = Period(first, periods[-1].beyond)
         else:
-            periods.append(Period(page.oldest, beyond))
-        beyond = page.oldest
+            periods.append(Period(first, beyond))
+        beyond = first
     return periods
 
 
@@ -102,6 +103,16 @@ def whole_of(periods: Sequence[Period]) -> Period:
     """From the first instant of any period to the last."""
     first = min(period.first for period in periods)
     return Period(first, max(period.beyond for period in periods))
+
+
+def candle_begin(timeframe: Timeframe, opened_at: datetime) -> datetime:
+    """When the candle begins that a row at ``opened_at`` is of.
+
+    A week is one candle, whatever day of it the broker dates it by.
+    """
+    if timeframe is Timeframe.WEEK_1:
+        return midnight(week_of(kst_date(opened_at))[0])
+    return opened_at
 
 
 def candle_end(timeframe: Timeframe, opened_at: datetime) -> datetime:

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 
 from functions.collector.overlap import compare
 from functions.collector.plan import last_day
-from shared.candles import Timeframe
-from shared.coverage import absent_slots, candle_end, expected_slots
+from shared.coverage import (
+    absent_slots,
+    candle_begin,
+    candle_end,
+    expected_slots,
+)
 from shared.series import Period
-from shared.sessions import kst_date, midnight, week_of
+from shared.sessions import kst_date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
     from functions.collector.page_reader import PageReader
     from functions.collector.workspace import Workspace
-    from shared.candles import Candle, RejectedRow
+    from shared.candles import Candle, RejectedRow, Timeframe
     from shared.pages import Page
 
 
@@ -57,11 +61,9 @@ def read_across(work: Workspace, readers: Sequence[PageReader]) -> Crossing:
 
 def _between(timeframe: Timeframe, newer: Page, older: Page) -> Period:
     """From the end of the older page's newest candle to the newer page's oldest."""
-    beyond = newer.oldest
-    if timeframe is Timeframe.WEEK_1:
-        # A week is one candle, whatever day of it the broker dates it by.
-        beyond = midnight(week_of(kst_date(beyond))[0])
-    return Period(candle_end(timeframe, older.newest), beyond)
+    return Period(
+        candle_end(timeframe, older.newest), candle_begin(timeframe, newer.oldest)
+    )
 
 
 def _slots_in_doubt(

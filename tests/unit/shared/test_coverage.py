@@ -89,6 +89,14 @@ def test_a_reading_is_complete_to_the_end_of_its_newest_candle(
     assert complete_periods(timeframe, [page]) == [Period(MONDAY, kst(beyond))]
 
 
+def test_the_oldest_week_of_a_reading_is_whole_whatever_day_it_is_dated_by():
+    pages = [a_page(FRIDAY, TUESDAY), a_page(kst("2026-11-12"), kst("2026-11-10"))]
+
+    assert complete_periods(Timeframe.WEEK_1, pages) == [
+        Period(kst("2026-11-09"), kst("2026-11-23"))
+    ]
+
+
 def test_the_pages_of_a_chain_are_complete_together():
     pages = [a_page(FRIDAY, THURSDAY), a_page(TUESDAY, MONDAY)]
 
