@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from functions.collector.extend import nothing_there, rebuild
-from functions.collector.overlap import compare
 from functions.collector.plan import Plan, Span, last_day, on_our_basis
 from shared.coverage import (
     absent_slots,
@@ -62,7 +61,7 @@ def repair(work: Workspace) -> CollectedSeries:
             missing.discard(newest)
             reader = None
             continue
-        if not _stands_on_our_basis(work, page, reader.anchor):
+        if not _stands_on_our_basis(work, reader):
             return _rebuilt(work, reader)
         missing -= _take(work, page, missing, findings)
         if newest in missing and page.oldest <= newest:
@@ -109,12 +108,13 @@ def _goes_on_to(
     return requests_needed(work.calendar, work.timeframe, *days) == 1
 
 
-def _stands_on_our_basis(work: Workspace, page: Page, anchor: date) -> bool:
-    period = Period(page.oldest, page.newest + DAY)
-    ours = work.store.candles(work.attempt, period)
-    theirs = {candle.opened_at: candle for candle in page.candles}
-    basis = compare(ours, theirs)
-    return not ours or basis.is_proven(from_today=anchor == work.today)
+def _stands_on_our_basis(work: Workspace, reader: PageReader) -> bool:
+    """Whether what was read stands on the basis of our candles beyond doubt.
+
+    What is lost may be all that an answer has in common with us: that is no proof.
+    """
+    basis = work.price_basis(reader)
+    return basis.is_proven(from_today=reader.anchor == work.today)
 
 
 def _take(

@@ -117,6 +117,22 @@ def test_what_no_page_tells_about_stays_missing():
     assert kst("2026-10-02") in {candle.opened_at for candle in desk.stored()}
 
 
+def test_an_answer_with_nothing_of_ours_in_it_is_no_proof_of_its_basis():
+    """A split is not known yet, and all that could tell it on the page is lost."""
+    desk = loaded()
+    desk.source.actions = [(day("2026-11-18"), Fraction(1, 5))]
+    desk.loses(*[str(date) for date in desk.days()[-12:]])
+
+    repair(desk)
+
+    days = {kst_date(candle.opened_at) for candle in desk.stored()}
+    assert days == {kst_date(candle.opened_at) for candle in CANDLES[:-2]} | {
+        day("2026-11-18")
+    }
+    old = [c for c in OURS if kst_date(c.opened_at) < day("2026-11-18")]
+    assert desk.stored()[: len(old)] == [scaled(c, Fraction(1, 5)) for c in old]
+
+
 def test_a_row_that_stays_spoilt_stays_missing():
     desk = loaded()
     desk.loses("2026-10-23")
