@@ -10,7 +10,7 @@ from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.page_breaks import read_across
 from functions.collector.plan import asked_from, last_day, plan
 from functions.collector.price_proof import basis_from_days
-from shared.coverage import MINUTES_KEPT, candle_end, whole_of
+from shared.coverage import MINUTES_KEPT, candle_begin, candle_end, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
 from shared.modes import Mode
 from shared.series import CollectedSeries, Period, PriceMove
@@ -163,7 +163,11 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     basis = work.price_basis(reader)
     work.attempt.series = _judged(work, basis)
     crossing = read_across(work, [reader])
-    collected = work.collected([reader], crossing, todo.wanted_from, todo.asked_from)
+    asked_from = todo.asked_from
+    if basis.verdict is Verdict.MOVED:
+        # All is written anew, so the task answers for all that we had.
+        asked_from = min(filter(None, (asked_from, work.attempt.series.covered_from)))
+    collected = work.collected([reader], crossing, todo.wanted_from, asked_from)
     if basis.verdict is Verdict.MOVED:
         move = PriceMove(
             ratio=basis.ratio,
@@ -171,14 +175,25 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
             effective_by=basis.same_from or work.today,
             evidence=basis.evidence,
         )
-        # On the old basis nothing stays, not even what no page tells about.
-        complete = work.complete([reader], midnight(todo.wanted_from))
-        return replace(collected, move=move, outliers=basis.outliers, complete=complete)
+        # On the old basis nothing stays: neither what no page tells about, nor what
+        # lies under a row that could not be read.
+        return replace(
+            collected,
+            move=move,
+            outliers=basis.outliers,
+            complete=(_everything_read(work, reader, todo.wanted_from),),
+            unreadable=frozenset(),
+        )
     if basis.compared and basis.verdict is Verdict.UNPROVEN:
         # Newer candles moved and older ones did not: the broker is still at it. What
         # it serves is stored, and nothing of it is settled before it agrees.
         return replace(collected, expected=())
     return replace(collected, move=_known_move(work, reader, basis))
+
+
+def _everything_read(work: Workspace, reader: PageReader, wanted_from: date) -> Period:
+    first = max(candle_begin(work.timeframe, reader.oldest), midnight(wanted_from))
+    return Period(first, candle_end(work.timeframe, reader.newest))
 
 
 def _judged(work: Workspace, basis: PriceBasis) -> Series:

@@ -182,7 +182,7 @@ class Workspace:
         self,
         readers: Sequence[PageReader],
         begin: datetime,
-        unproven: Collection[datetime] = (),
+        unproven: Collection[datetime],
     ) -> tuple[Period, ...]:
         """What the readers tell all about, from ``begin`` on."""
         return tuple(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 
 from functions.reference_sync.reference_data import bundled_calendar
+from infra.local.broker.faults import How
 from shared.candles import Timeframe
 from shared.database.session_store import SessionStore
 from shared.errors import KiwoomUnavailable
@@ -338,3 +340,47 @@ def test_where_pages_are_known_to_join_no_request_is_spent(engine):
     pages = math.ceil(len(thin.stored("5m")) / 900)
     assert pages < first <= 2 * pages
     assert thin.asked() - first == pages
+
+
+@pytest.mark.parametrize("how", [How.BAD_OHLC, How.NO_DATE])
+def test_a_row_that_stays_spoilt_while_an_action_is_found_is_not_left_behind(
+    harness, how
+):
+    """Far back, where no tick reads: it is missing, and Saturday's repair heals it."""
+    load(harness, "5m")
+    harness.acts(STOCK, "2026-11-18", 5.0)
+    harness.fails("corrupt", opens=kst("2026-11-04 10:30"), how=how)
+    tick_at(harness, "2026-11-18 20:45", "5m")
+    harness.recovers()
+
+    tick_at(harness, "2026-11-21 07:30", "5m")
+    triggered(harness, "5m", mode="repair")
+
+    assert right(harness)
+
+
+def test_a_repair_finds_an_action_although_a_whole_page_of_ours_is_lost(harness):
+    """Its page has nothing in common with ours, and the next tick only that page."""
+    load(harness, "5m")
+    tick_at(harness, "2026-11-18 07:30", "5m")
+    page = sorted(harness.truth("5m", START["5m"]), reverse=True)[:900]
+    harness.query("DELETE FROM candles WHERE opened_at >= :at", at=page[-1])
+    harness.acts(STOCK, "2026-11-18", 5.0, shown_from="2026-11-18 07:31")
+
+    harness.at("2026-11-18 07:35")
+    triggered(harness, "5m", mode="repair")
+    tick_at(harness, "2026-11-18 20:45", "5m")
+
+    assert right(harness)
+
+
+def test_a_week_at_the_end_of_a_page_that_is_dated_anew_is_one_candle(harness):
+    harness.at("2026-11-17 07:30")
+    harness.tick("1w", start="2012-01-02")
+    week = sorted(harness.stored("1w"), reverse=True)[599]
+    shown_on = f"{week + timedelta(days=1):%Y-%m-%d}"
+    harness.redates(f"{week:%Y-%m-%d}", shown_on, since="2026-11-17 12:00")
+
+    tick_at(harness, "2026-11-17 20:45", "1w")
+
+    assert right(harness)

@@ -884,6 +884,19 @@ def test_a_row_that_stays_spoilt_is_missing_and_not_absent():
     assert [row.opened_at for row in desk.memory.quarantine] == [kst("2026-11-10")]
 
 
+@pytest.mark.parametrize("odd", [spoilt(kst("2026-11-10")), undated("2026-11-10")])
+def test_under_a_row_that_stays_spoilt_nothing_stays_on_the_old_basis(odd):
+    desk = loaded()
+    desk.source.actions = [(day("2026-11-19"), SPLIT)]
+    desk.source.odd = {1: odd}
+
+    result = desk.run(now="2026-11-19 21:00")
+
+    assert result.stored.missing == (kst("2026-11-10"),)
+    moved = moved_before(between(CANDLES, "2026-10-08", "2026-11-19"), "2026-11-19")
+    assert desk.stored() == [c for c in moved if c.opened_at != kst("2026-11-10")]
+
+
 def test_a_spoilt_row_does_not_withdraw_the_candle_that_we_have():
     desk = loaded()
     desk.source.odd = {1: spoilt(kst("2026-11-10"))}
