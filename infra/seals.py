@@ -106,7 +106,7 @@ def _follow(reports: DailyReports) -> int:
     for day in broken:
         print(f"{day}: its report is not what was chained, or the one before is gone")
     if count and not broken:
-        print(f"{count:,} daily reports: the chain is unbroken")
+        print(f"the daily reports, {count:,}, are an unbroken chain")
     return 1 if broken else 0
 
 

@@ -18,9 +18,11 @@ from infra import topology
 from infra.local import environment
 from infra.local.processes import Child, free_port
 from shared.candles import Timeframe
+from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
 from tests.support import servers
 from tests.support.builders import CALENDAR, day, kst
+from tests.support.reports import a_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -195,8 +197,9 @@ def findings(page, axe):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["ko-KR", "en-US"])
 def test_every_page_fits_is_readable_and_says_nothing_on_the_console(
-    url, browser, axe, theme, language
+    url, stored, browser, axe, theme, language
 ):
+    DailyReports(stored).write(a_report())
     paths = (
         "/",
         "/coverage/5m",
@@ -204,6 +207,8 @@ def test_every_page_fits_is_readable_and_says_nothing_on_the_console(
         "/stocks",
         "/stocks/005930?timeframe=5m",
         "/runs",
+        "/reports",
+        "/reports/2026-11-20",
         "/stocks/005931",
     )
     for path in paths:
