@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import subprocess
 import sys
 import time
@@ -145,19 +144,6 @@ def test_the_job_migrates_from_its_zip_alone(tmp_path, postgres):
 
     postgres.drop("job")
     assert done.stdout == "the database is up to date\n", done.stderr
-
-
-LOCKS = sorted(package.LOCKS.glob("*.txt"))
-
-
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
-def test_every_version_is_locked_with_its_hashes(lock):
-    text = lock.read_text()
-    entries = re.split(r"\n(?=\S)", text)
-
-    for entry in entries:
-        if not entry.startswith("#"):
-            assert re.match(r"[^ ]+==[^ ]+ .*--hash=sha256:", entry, re.DOTALL), entry
 
 
 @pytest.mark.parametrize("name", SOURCES)

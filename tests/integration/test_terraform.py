@@ -270,6 +270,21 @@ def test_every_alert_has_a_chapter_in_the_runbook(resources):
         assert alert["notification_channels"]
 
 
+COUNTED = "logging.googleapis.com/user/"
+
+
+def test_every_chart_shows_a_metric_of_ours_or_of_google(resources):
+    ours = {
+        COUNTED + metric["name"]
+        for metric in resources("google_logging_metric").values()
+    }
+    (dashboard,) = resources("google_monitoring_dashboard").values()
+    shown = set(re.findall(r'metric.type = \\"(.+?)\\"', dashboard["dashboard_json"]))
+
+    assert {name for name in shown if name.startswith(COUNTED)} <= ours
+    assert len(shown) == 8
+
+
 RUN = 'resource.type = "cloud_run_revision"'
 
 
@@ -643,6 +658,16 @@ def test_the_migration_is_a_job_inside_the_network(resources):
     assert re.search(r"/functions/migrate:migrate-[0-9a-f]{12}$", container["image"])
     assert variables["DATABASE_USER"] == "migrator@demo-proj.iam"
     assert "collector=" in variables["DATABASE_GRANTS"]
+
+
+def test_images_are_built_with_the_python_of_the_functions():
+    """By a builder that has it; the one that is called latest may not."""
+    job = (TERRAFORM / "job.tf").read_text(encoding="utf-8")
+    build = (TERRAFORM / "job.cloudbuild.yaml").read_text(encoding="utf-8")
+
+    assert "_PYTHON=${local.pipeline.python}.x" in job
+    assert "GOOGLE_PYTHON_VERSION=$_PYTHON" in build
+    assert "builder:google-24" in build
 
 
 @pytest.fixture
