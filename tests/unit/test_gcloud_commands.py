@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from shared.events import Event
 from shared.messages import (
     Heartbeat,
     ReferenceRequest,
@@ -62,3 +63,16 @@ def test_every_message_is_one_that_its_function_takes(topic, message):
 
     reader = Heartbeat if is_heartbeat(data) else READERS[topic]
     reader.from_bytes(data)
+
+
+EVENTS = sorted(
+    name
+    for command in COMMANDS
+    for pattern in re.findall(r'jsonPayload\.event=~?"([^"]+)"', command)
+    for name in pattern.split("|")
+)
+
+
+@pytest.mark.parametrize("beginning", EVENTS)
+def test_every_event_that_is_looked_for_is_one_that_is_logged(beginning):
+    assert any(event.startswith(beginning) for event in Event)
