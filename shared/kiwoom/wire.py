@@ -11,7 +11,9 @@ import json
 import re
 import socket
 import ssl
+from contextlib import suppress
 from http.client import IncompleteRead
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 USER_AGENT = "tradesmart-pipeline/1.0"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
+# The time-out of a read begins anew with every byte: an answer that only drips in would
+# keep its place for ever.
+ANSWER_SECONDS = 30.0
 # An error keeps this much of what a stranger wrote.
 SHOWN_CHARACTERS = 200
 
@@ -98,19 +103,38 @@ def post(
             what was sent.
     """
     try:
-        return http.post(
+        with http.post(
             url,
             json=body,
             headers={"Content-Type": "application/json;charset=UTF-8", **headers},
             timeout=(CONNECT_SECONDS, READ_SECONDS),
             allow_redirects=False,
-        )
+            stream=True,
+        ) as response:
+            _read(response)
+            return response
     except (OSError, HTTPError, UnicodeError) as error:
         host = urlsplit(url).hostname
         proxied = isinstance(error, requests.exceptions.ProxyError)
         way = " through the proxy" if proxied else ""
         message = f"no answer from {host}{way}: {_cause(error)}"
         raise KiwoomUnavailable(message) from None
+
+
+def _read(response: requests.Response) -> None:
+    """Read the body, and break off if that takes too long."""
+
+    def break_off() -> None:
+        with suppress(RuntimeError, ValueError):
+            response.raw.shutdown()
+
+    late = Timer(ANSWER_SECONDS, break_off)
+    late.daemon = True
+    late.start()
+    try:
+        _ = response.content
+    finally:
+        late.cancel()
 
 
 def _cause(error: Exception) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from cryptography import x509
@@ -16,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from infra.local.processes import free_port
 from shared.errors import KiwoomUnavailable
-from shared.kiwoom.wire import new_http_session, post
+from shared.kiwoom import wire
+from shared.kiwoom.wire import decode, new_http_session, post
 
 ENVIRONMENT = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "NETRC"),
@@ -193,3 +196,37 @@ def test_a_proxy_that_opens_no_tunnel_is_named(server, environment):
 
     with pytest.raises(KiwoomUnavailable, match="through the proxy: Tunnel connection"):
         send("https://api.example.test/x")
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 9999", "Connection: close"])
+def test_an_answer_that_only_drips_in_is_broken_off(monkeypatch, length):
+    monkeypatch.setattr(wire, "ANSWER_SECONDS", 0.5)
+    over = Event()
+
+    def drip(listener):
+        client, _ = listener.accept()
+        with client:
+            client.recv(65_536)
+            client.sendall(f"HTTP/1.1 200 OK\r\n{length}\r\n\r\n".encode())
+            with suppress(OSError):
+                while not over.wait(0.05):
+                    client.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=drip, args=(listener,))
+        thread.start()
+        began = time.monotonic()
+        try:
+            with pytest.raises(KiwoomUnavailable):
+                answer = post(new_http_session(), url_of(listener), BEARER, {})
+                # Without a length, what has come looks like all of it.
+                decode("ka10081", answer)
+        finally:
+            over.set()
+            thread.join()
+
+    assert time.monotonic() - began < 5.0
+
+
+def url_of(listener):
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/api"
