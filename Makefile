@@ -84,6 +84,10 @@ test: $(READY) $(READER_READY) ## All tests: unit, integration, end to end, and 
 test-reader: $(READER_READY) ## Only the tests of the reader (pandas, Arrow, ADBC)
 	$(READER)/bin/python -m pytest tests/reader
 
+.PHONY: test-recipes
+test-recipes: $(READY) $(UV) ## Recipes whose libraries are large, each in an environment for the while: RECIPE=vectorbt
+	@tests/reader/recipes.sh $(BIN)/python $(UV)/bin/uv $(RECIPE)
+
 .PHONY: test-unit
 test-unit: $(READY) ## Only the tests without sockets
 	$(BIN)/pytest tests/unit
