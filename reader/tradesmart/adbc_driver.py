@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 # What stands before the reason in a line of libpq or PostgreSQL.
-SAID = re.compile(r"(?:FATAL|ERROR|failed|error): *")
+SAID = re.compile(r"(?:FATAL|ERROR|failed|error|Failed to connect): *")
 
 
 @contextmanager

@@ -99,8 +99,9 @@ class _Csv:
 
     def write(self, table: pa.Table) -> None:
         columns = [_told(table.column(name)) for name in table.column_names]
-        for row in content.lines(columns).to_pylist():
-            self._file.write(row.encode() + b"\n")
+        whole = pa.ListArray.from_arrays([0, len(table)], content.lines(columns))
+        self._file.write(pc.binary_join(whole, "\n")[0].as_buffer())
+        self._file.write(b"\n" if len(table) else b"")
 
     def close(self) -> None:
         self._file.close()
@@ -113,10 +114,11 @@ def _told(column: pa.ChunkedArray) -> pa.Array:
         local = pc.add(array.cast(pa.int64()), SEOUL).cast(pa.timestamp("us"))
         seconds = local.cast(pa.timestamp("s"), safe=False)
         told = pc.strftime(seconds, "%Y-%m-%dT%H:%M:%S")
-        # Candles open on a minute; when a series was asked for is told to a millionth.
-        exact = pc.strftime(local, "%Y-%m-%dT%H:%M:%S")
         is_whole = pc.equal(seconds.cast(pa.timestamp("us")), local)
-        told = pc.if_else(is_whole, told, exact)
+        # Candles open on a minute; when a series was asked for is told to a millionth.
+        if not pc.all(is_whole).as_py():
+            exact = pc.strftime(local, "%Y-%m-%dT%H:%M:%S")
+            told = pc.if_else(is_whole, told, exact)
         return pc.binary_join_element_wise(told, "+09:00", "")
     if pa.types.is_string(array.type):
         return _quoted(array)
