@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -57,6 +58,28 @@ pathlib.Path.replace = replaced
 while True:
     export(sys.argv[2], source=sys.argv[1])
 """
+# Exports one after another, each killed at a moment of its own: a process that has
+# everything loaded forks them, so that no moment is spent on loading.
+KILLED_ANYWHERE = """
+import os, random, signal, sys, time
+from tradesmart import export, verify
+
+source, folder, seed, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+moments, lasts = random.Random(seed), float(sys.argv[5])
+for number in range(rounds):
+    child = os.fork()
+    if not child:
+        export(folder, source=source, quiet=True)
+        os._exit(0)
+    moment = moments.uniform(0, lasts)
+    time.sleep(moment)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    print(number, round(moment, 3), verify(folder), flush=True)
+"""
+# A longer search: KILLS=500 SEED=7 .venv-reader/bin/python -m pytest tests/reader -k moment
+KILLS = int(os.environ.get("KILLS", "12"))
+SEED = os.environ.get("SEED", "20261125")
 
 
 @pytest.fixture(scope="module")
@@ -337,26 +360,93 @@ def test_a_killed_export_leaves_the_last_one_whole(a_market, store, tmp_path):
     done = export(tmp_path, source=a_market)
     whole = len(read_candles("targets", "5m", end=END, source=tmp_path))
     store("UPDATE candles SET volume = volume + 1 WHERE opened_at > '2025-12-01'")
-    moments = random.Random(20261125)
-    # Before a file gets its name: one of the first ones, either manifest, or any time.
-    renames = [1, 3, done.written - 2, None, None]
 
-    for rename in renames:
-        process = subprocess.Popen(killed_at(rename, a_market, tmp_path), env=ENVIRON)
-        if rename is None:
-            time.sleep(moments.uniform(0.6, 1.2))
-            process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    # Before a file gets its name: one of the first ones, or either manifest.
+    for rename in (1, 3, done.written - 2):
+        process = subprocess.run(killed_at(rename, a_market, tmp_path), env=ENVIRON)
+        assert process.returncode == -signal.SIGKILL
         assert verify(tmp_path) == []
         assert len(read_candles("targets", "5m", end=END, source=tmp_path)) == whole
 
-    export(tmp_path, source=a_market)
-    assert export(tmp_path, source=a_market).written == 0
-    assert verify(tmp_path) == []
-    assert not [path for path in files(tmp_path) if ".unfinished" in path]
-    fresh = tmp_path / "fresh"
-    export(fresh, source=a_market)
-    assert paths(fresh) == paths(tmp_path)
+    is_as_if_never_killed(tmp_path, a_market)
+
+
+def test_an_export_may_be_killed_at_any_moment(a_market, store, tmp_path):
+    done = export(tmp_path / "to", source=a_market)
+    store("UPDATE candles SET volume = volume + 1 WHERE opened_at > '2025-12-01'")
+    arguments = [a_market, str(tmp_path / "to"), SEED, f"{KILLS}", f"{done.seconds}"]
+
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_ANYWHERE, *arguments],
+        capture_output=True,
+        text=True,
+        env=ENVIRON,
+    )
+
+    told = killed.stdout.splitlines()
+    assert len(told) == KILLS, killed.stderr
+    assert [line for line in told if not line.endswith("[]")] == []
+    is_as_if_never_killed(tmp_path / "to", a_market)
+
+
+def is_as_if_never_killed(folder, market):
+    """After an export that came to its end; a further one finds nothing to do."""
+    export(folder, source=market)
+    assert export(folder, source=market).written == 0
+    assert verify(folder) == []
+    assert not list(folder.rglob(".unfinished*"))
+    with tempfile.TemporaryDirectory() as fresh:
+        export(fresh, source=market)
+        assert paths(Path(fresh)) == paths(folder)
+    for timeframe in ("5m", "1d"):
+        rows = len(read_candles("targets", timeframe, source=folder, session="all"))
+        assert everyones_rows(folder, timeframe) == dict.fromkeys(OTHERS, rows)
+
+
+OTHERS = {
+    "pyarrow": lambda files: len(ds.dataset(files).to_table()),
+    "pandas": lambda files: sum(len(pd.read_parquet(file)) for file in files),
+    "duckdb": lambda files: len(duckdb.read_parquet(files).fetchall()),
+    "polars": lambda files: pl.scan_parquet(files).collect().height,
+}
+
+
+def everyones_rows(folder, timeframe):
+    """How many candles others find in the files of the manifest."""
+    listed = [
+        str(folder / file["path"])
+        for file in manifest(folder)["files"]
+        if (file["kind"], file["timeframe"]) == ("candles", timeframe)
+    ]
+    return {name: count(listed) for name, count in OTHERS.items()}
+
+
+@pytest.mark.parametrize("named", ["candles/", "manifests/2", "manifests/latest"])
+def test_an_export_to_a_bucket_may_be_killed_at_any_object(
+    a_market, store, storage, named
+):
+    export("gs://candles", source=a_market)
+    before = storage.objects["manifests/latest.json"].content
+    store("UPDATE candles SET volume = volume + 1 WHERE opened_at > '2025-12-01'")
+
+    def kill(name):
+        if name.startswith(named):
+            process.kill()
+            process.wait()
+            raise ConnectionAbortedError
+
+    storage.before_write = kill
+    environ = ENVIRON | {"STORAGE_EMULATOR_HOST": storage.url}
+    command = [sys.executable, "-m", "tradesmart", "export", "gs://candles"]
+    process = subprocess.Popen([*command, "--source", a_market], env=environ)
+    assert process.wait() == -signal.SIGKILL
+    storage.before_write = lambda name: None
+
+    assert storage.objects["manifests/latest.json"].content == before
+    assert verify("gs://candles") == []
+    export("gs://candles", source=a_market)
+    assert export("gs://candles", source=a_market).written == 0
+    assert verify("gs://candles") == []
 
 
 def test_an_export_that_was_killed_before_its_manifest_is_none(market, tmp_path):
