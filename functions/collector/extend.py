@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.page_breaks import read_across
-from functions.collector.plan import asked_from, last_day, plan
+from functions.collector.plan import asked_from, last_day, overlap_end, plan
 from functions.collector.price_proof import basis_from_days
 from shared.coverage import MINUTES_KEPT, candle_begin, candle_end, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
@@ -239,9 +239,26 @@ def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
         oldest = max(oldest, work.today - MINUTES_KEPT)
     if midnight(oldest) >= reader.oldest:
         return
-    if work.store.candles(work.attempt, Period(midnight(oldest), reader.oldest)):
+    ours = work.store.candles(work.attempt, Period(midnight(oldest), reader.oldest))
+    if ours and not _ends_there(work, reader):
         message = "the broker's answer ends although it had older candles before"
         raise KiwoomUnavailable(message)
+
+
+def _ends_there(work: Workspace, reader: PageReader) -> bool:
+    """Whether an answer from another day ends with the same candle.
+
+    An answer that was cut ends where it was cut, whatever day it begins on. The broker
+    may have taken back the oldest candles of a stock, and then ends there for good.
+    """
+    oldest = kst_date(reader.oldest)
+    anchor = overlap_end(work.timeframe, oldest, work.calendar, work.today)
+    if anchor >= reader.anchor:
+        return False
+    again = work.reader(anchor)
+    again.read_back_to(midnight(oldest))
+    again.next()
+    return again.saw_the_end and again.oldest == reader.oldest
 
 
 def _is_proven(work: Workspace, reader: PageReader) -> bool:

@@ -130,6 +130,16 @@ def last_day(timeframe: Timeframe, day: date) -> date:
     return week_of(day)[1] if timeframe is Timeframe.WEEK_1 else day
 
 
+def overlap_end(
+    timeframe: Timeframe, first: date, calendar: Calendar, today: date
+) -> date:
+    """The day on which enough candles from ``first`` on are over."""
+    if timeframe is Timeframe.WEEK_1:
+        return min(week_of(first)[1] + 7 * DAY * (OVERLAP_SESSIONS - 1), today)
+    days = list(islice(calendar.session_dates(first, today), OVERLAP_SESSIONS))
+    return days[-1] if days else today
+
+
 def _refuse_lost_minutes(request: CollectRequest, series: Series, today: date) -> None:
     kept_from = today - MINUTES_KEPT
     if not request.timeframe.minutes or not request.end or request.end > kept_from:
@@ -174,7 +184,7 @@ def _again(
         start = max(start, covered_from)
     anchor = kst_date(now)
     if request.end and request.end > covered_from:
-        anchor = _overlap(request.timeframe, request.end, calendar, anchor)
+        anchor = overlap_end(request.timeframe, request.end, calendar, anchor)
     return Plan(
         newer=Span(on_our_basis(attempt, anchor, kst_date(now)), start),
         wanted_from=min(wanted_from, start),
@@ -225,18 +235,8 @@ def _older(
             return None
     if not any(calendar.session_dates(start, begin - DAY)):
         return None
-    anchor = _overlap(request.timeframe, oldest, calendar, today)
+    anchor = overlap_end(request.timeframe, oldest, calendar, today)
     return Span(on_our_basis(attempt, anchor, today), start)
-
-
-def _overlap(
-    timeframe: Timeframe, first: date, calendar: Calendar, today: date
-) -> date:
-    """The day on which enough candles from ``first`` on are over."""
-    if timeframe is Timeframe.WEEK_1:
-        return min(week_of(first)[1] + 7 * DAY * (OVERLAP_SESSIONS - 1), today)
-    days = list(islice(calendar.session_dates(first, today), OVERLAP_SESSIONS))
-    return days[-1] if days else today
 
 
 def _anchor(request: CollectRequest, now: datetime) -> date:

@@ -384,3 +384,18 @@ def test_a_week_at_the_end_of_a_page_that_is_dated_anew_is_one_candle(harness):
     tick_at(harness, "2026-11-17 20:45", "1w")
 
     assert right(harness)
+
+
+@pytest.mark.parametrize("days", [1, 40])
+def test_a_stock_whose_oldest_days_were_taken_back_follows_an_action(harness, days):
+    """All that is read ends later than ours does: for good, as another day tells."""
+    load(harness, "1d")
+    last = sorted(harness.stored("1d"))[days - 1]
+    gone = {"through": f"{last:%Y-%m-%d}", "since": "2026-11-17 20:00", "alone": True}
+    harness.withdraws("1d", "1985-01-04", **gone)
+    harness.acts(STOCK, "2026-11-18", 5.0)
+
+    tick_at(harness, "2026-11-18 20:45", "1d")
+    tick_at(harness, "2026-11-22 09:00", "1d", mode="verify")
+
+    assert right(harness)

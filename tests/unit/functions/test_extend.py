@@ -442,6 +442,32 @@ def test_an_operator_ends_a_contradiction_by_force():
 # What the broker no longer serves
 
 
+def test_oldest_candles_that_were_taken_back_hinder_no_rebuild():
+    desk = loaded()
+    desk.source.candles = between(CANDLES, "2026-10-13")
+    desk.source.actions = [(day("2026-11-19"), SPLIT)]
+
+    result = desk.run(now="2026-11-19 21:00")
+
+    assert (result.state, result.requests) == ("done", 2)
+    assert desk.stored() == between(
+        moved_before(CANDLES, "2026-11-19"), "2026-10-08", "2026-11-19"
+    )
+
+
+def test_an_answer_that_was_cut_ends_elsewhere_from_another_day():
+    desk = loaded()
+    desk.source.actions = [(day("2026-11-19"), SPLIT)]
+
+    def cut(page, before):
+        return replace(page, candles=page.candles[:12], cursor=None)
+
+    desk.source.odd = {1: cut}
+
+    with pytest.raises(KiwoomUnavailable, match="had older candles before"):
+        desk.run(now="2026-11-19 21:00")
+
+
 def days_of(minutes):
     """Days with the prices of their minutes."""
     by_day = {}
