@@ -27,7 +27,8 @@ class Series:
     that the stock has left the exchange and the broker has nothing at all any more.
     ``unproven_on`` is the last day on which a reading of the whole series contradicted
     itself: newer candles had moved by ``unproven_ratio`` and older ones had not. Until
-    the broker has adjusted them all, nothing is settled.
+    the broker has adjusted them all, or has contradicted nothing for a week, nothing is
+    settled. ``collected_on`` is the day of the last reading that was stored.
     ``loaded_on`` is the day of the first load. ``version`` grows with every change.
     Days are days in Seoul.
     """
@@ -42,6 +43,7 @@ class Series:
     history_exhausted: bool = False
     unproven_on: date | None = None
     unproven_ratio: float | None = None
+    collected_on: date | None = None
     ended: bool = False
     version: int = 0
 

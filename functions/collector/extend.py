@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from math import isclose
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from functions.collector.plan import Plan
     from functions.collector.workspace import Workspace
     from shared.series import Series
+
+# A contradiction that has not shown for this time is over.
+DOUBTED_FOR = timedelta(days=7)
 
 
 def extend(work: Workspace) -> CollectedSeries:
@@ -77,8 +81,9 @@ def _forget_beliefs(work: Workspace) -> None:
 
 def _must_rebuild(work: Workspace) -> bool:
     """Whether the whole series is to be read, whatever its newest candles prove."""
-    unproven_on = work.attempt.series.unproven_on
-    is_due = unproven_on is not None and unproven_on < work.today
+    series = work.attempt.series
+    is_read_today = series.collected_on == work.today
+    is_due = series.unproven_on is not None and not is_read_today
     return work.attempt.request.mode is Mode.REBUILD or is_due
 
 
@@ -201,7 +206,8 @@ def _judged(work: Workspace, basis: PriceBasis) -> Series:
 
     A contradiction is over once the older candles have moved by the same ratio as the
     newer ones, or those have moved back. That both sides are the same only says that
-    the broker has not gone on.
+    the broker has not gone on; but if it does not for long, it was never at it: ours
+    were read while it was.
     """
     series = work.attempt.series
     known = series.unproven_ratio
@@ -209,11 +215,14 @@ def _judged(work: Workspace, basis: PriceBasis) -> Series:
     if known is None and not contradicts:
         return series
     ratio = float(basis.ratio)
-    if known is not None:
+    if known is not None and series.unproven_on:
         went_on = basis.verdict is Verdict.MOVED and isclose(ratio, known, rel_tol=0.01)
         went_back = contradicts and isclose(ratio * known, 1, rel_tol=0.01)
-        if went_on or went_back:
+        was_long_ago = work.today - series.unproven_on >= DOUBTED_FOR
+        if went_on or went_back or (was_long_ago and not contradicts):
             return replace(series, unproven_on=None, unproven_ratio=None)
+        if not contradicts:
+            return series
     return replace(series, unproven_on=work.today, unproven_ratio=known or ratio)
 
 

@@ -49,7 +49,8 @@ LEASE = text("""
     SET leased_by = excluded.leased_by, leased_until = excluded.leased_until
     WHERE series.leased_until IS NULL OR series.leased_until < clock_timestamp()
     RETURNING covered_from, wanted_from, loaded_on, settled_through, end_seen_on,
-              history_exhausted, unproven_on, unproven_ratio, ended, version
+              history_exhausted, unproven_on, unproven_ratio, ended, version,
+              (collected_at AT TIME ZONE 'Asia/Seoul')::date AS collected_on
 """)
 BEGIN = text("""
     UPDATE tasks

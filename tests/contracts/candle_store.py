@@ -114,7 +114,11 @@ class CandleStoreContract:
 
         with self.begin(data) as attempt:
             assert attempt.series == replace(
-                COVERED, oldest=day("2026-11-16"), newest=kst("2026-11-20"), version=1
+                COVERED,
+                oldest=day("2026-11-16"),
+                newest=kst("2026-11-20"),
+                collected_on=day("2026-11-20"),
+                version=1,
             )
 
     def test_through_when_a_series_was_asked_for_only_moves_on(self, data):

@@ -399,3 +399,37 @@ def test_a_stock_whose_oldest_days_were_taken_back_follows_an_action(harness, da
     tick_at(harness, "2026-11-22 09:00", "1d", mode="verify")
 
     assert right(harness)
+
+
+SESSIONS = ("11-19", "11-20", "11-21", "11-23", "11-24", "11-25", "11-26", "11-27")
+
+
+def test_a_first_load_with_one_old_page_settles_all_the_same(harness):
+    """Its first page is older than an action, and the next ones are not."""
+    harness.acts(STOCK, "2026-11-18", 5.0)
+    harness.fails("stale", page=1, as_of=kst("2026-11-17 20:00"))
+    tick_at(harness, "2026-11-18 20:45", "5m", start=START["5m"])
+    harness.recovers()
+
+    for date in SESSIONS:
+        tick_at(harness, f"2026-{date} 07:30", "5m")
+
+    assert right(harness)
+    settled = harness.query("SELECT settled_through FROM series")
+    assert settled == [(day("2026-11-26"),)]
+
+
+def test_a_second_action_while_the_broker_is_at_the_first_is_no_lasting_doubt(harness):
+    """Older prices move by both at once, which no newer ones ever did."""
+    load(harness, "1d")
+    rest_from = "2026-11-19 06:00"
+    harness.acts(STOCK, "2026-11-18", 5.0, recent_days=30, rest_from=rest_from)
+    harness.acts(STOCK, "2026-11-19", 2.0)
+    tick_at(harness, "2026-11-18 20:45", "1d")
+
+    for date in SESSIONS:
+        tick_at(harness, f"2026-{date} 07:30", "1d")
+
+    assert right(harness)
+    settled = harness.query("SELECT settled_through FROM series")
+    assert settled == [(day("2026-11-26"),)]

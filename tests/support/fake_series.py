@@ -390,7 +390,11 @@ class FakeStore:
         quiet = self._without_trades(key)
         expected = [at for at in collected.expected if kst_date(at) not in quiet]
         missing = missing_slots(expected, known, ())
-        memory.series[key] = replace(collected.series, version=current.version + 1)
+        memory.series[key] = replace(
+            collected.series,
+            version=current.version + 1,
+            collected_on=kst_date(collected.read_at),
+        )
         asked = [memory.asked.get(key), collected.asked_through]
         memory.asked[key] = max(filter(None, asked), default=None)
         stored = Stored(

@@ -431,6 +431,24 @@ def test_a_contradiction_is_over_once_the_broker_has_taken_it_back():
     assert desk.stored() == between(CANDLES, "2026-10-08", "2026-11-19")
 
 
+def test_a_contradiction_that_has_not_shown_for_a_week_is_over():
+    """Newer candles had moved; the older ones were right, for they were read later."""
+    desk = loaded(10)
+    desk.memory.series["005930", "1d"] = replace(
+        desk.series(),
+        settled_through=None,
+        unproven_on=day("2026-11-13"),
+        unproven_ratio=0.2,
+    )
+
+    desk.run(now="2026-11-19 21:00")
+    assert desk.series().settled_through is None
+    desk.run(now="2026-11-20 21:00")
+
+    assert desk.series().unproven_on is None
+    assert desk.series().settled_through == day("2026-11-19")
+
+
 def test_an_operator_ends_a_contradiction_by_force():
     desk = contradicted()
 

@@ -303,4 +303,4 @@ def test_a_series_that_was_never_collected_has_nothing_to_repair():
     desk = Desk(CANDLES)
 
     assert repair(desk).requests == 0
-    assert desk.series() == Series(version=1)
+    assert desk.series() == Series(version=1, collected_on=day("2026-11-19"))
