@@ -406,7 +406,8 @@ def test_a_huge_message_is_refused_quickly(data):
     with pytest.raises(MalformedMessage) as refused:
         Trigger.from_bytes(data)
 
-    assert time.process_time() - began < 0.5
+    # Less than a tenth of a second; a parser that goes astray takes minutes.
+    assert time.process_time() - began < 2
     assert len(str(refused.value)) < 250
 
 
