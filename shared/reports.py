@@ -70,6 +70,21 @@ class LateGroup:
     asked_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Series of one timeframe with the same proofs, and how many slots they explain.
+
+    ``accounted_for`` are slots of settled sessions with a candle, or where the broker
+    has none. ``is_open`` says that they were asked for after their last session was
+    over and have not settled it. ``facts`` has no more than tells where they begin.
+    """
+
+    facts: SeriesFacts
+    accounted_for: int | None
+    is_open: bool
+    codes: tuple[str, ...]
+
+
 class BehindReason(StrEnum):
     """Why a series is behind."""
 

@@ -12,10 +12,10 @@ from shared.verdicts import SessionFacts, State, settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from shared.candles import Timeframe
-    from shared.reports import Mark, StockName, StockSeries
+    from shared.reports import Account, Mark, StockName, StockSeries
     from shared.verdicts import Judge, SeriesFacts, Verdict
 
 NOTHING = SessionFacts()
@@ -25,6 +25,11 @@ AT_ONCE = 250
 
 class Sessions(Protocol):
     """What is stored of series and their sessions."""
+
+    def accounts(
+        self, timeframe: Timeframe, last: date | None, over_at: datetime | None
+    ) -> list[Account]:
+        """All series of a timeframe that were ever loaded, grouped by their proofs."""
 
     def series(
         self,
@@ -40,6 +45,8 @@ class Sessions(Protocol):
         start: date,
         last: date,
         codes: Sequence[str] | None = None,
+        *,
+        sealed: bool = False,
     ) -> dict[str, dict[date, SessionFacts]]:
         """What is stored of each session from ``start`` to ``last``, by stock."""
 
@@ -120,14 +127,19 @@ def coverage(
     judge: Judge,
     days: Sequence[date],
     codes: Sequence[str] | None = None,
+    *,
+    sealed: bool = False,
 ) -> Coverage:
-    """Judge the sessions of ``days`` (ascending) of all stocks, or of some."""
+    """Judge the sessions of ``days`` (ascending) of all stocks, or of some.
+
+    With ``sealed``, settled minutes are told by their seals.
+    """
     expected = [judge.expected(day) for day in days]
     if not days:
         return Coverage(timeframe=judge.timeframe, sessions=(), expected=(), rows=())
     series = source.series([judge.timeframe], _behind(judge, days), codes)
     stored: Mapping[str, Mapping[date, SessionFacts]] = source.sessions(
-        judge.timeframe, days[0], days[-1], codes
+        judge.timeframe, days[0], days[-1], codes, sealed=sealed
     )
     marks = source.marks(judge.timeframe, days[0], days[-1])
     letters = _Letters(judge, days, expected)
@@ -205,7 +217,19 @@ def gaps(source: Sessions, judge: Judge) -> list[Gaps]:
     days = judge.sessions(min(begins), newest)
     if not days:
         return []
-    found = coverage(source, judge, days)
+    return gaps_of(source, judge, days)
+
+
+def gaps_of(
+    source: Sessions,
+    judge: Judge,
+    days: Sequence[date],
+    codes: Sequence[str] | None = None,
+    *,
+    sealed: bool = False,
+) -> list[Gaps]:
+    """The series with missing candles in these sessions, of all stocks or of some."""
+    found = coverage(source, judge, days, codes, sealed=sealed)
     short = [row for row in found.rows if State.MISSING in row.letters]
     if not short:
         return []

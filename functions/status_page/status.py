@@ -11,8 +11,8 @@ from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
 from shared.freshness import PATIENCE
-from shared.session_map import gaps
-from shared.sessions import kst_date
+from shared.session_map import gaps, gaps_of
+from shared.sessions import DAY, kst_date
 from shared.verdicts import Judge, Reason, State, Verdict
 
 if TYPE_CHECKING:
@@ -20,14 +20,20 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from shared.freshness import Due, DueTimes
-    from shared.reports import BrokenSeal, LateGroup, RateState, SeriesCount, StockName
+    from shared.reports import (
+        Account,
+        BrokenSeal,
+        LateGroup,
+        RateState,
+        SeriesCount,
+        StockName,
+    )
     from shared.session_map import Gaps, Sessions
 
 # So many problems are told, the newest first.
 MOST_PROBLEMS = 10
-# With more series than this, gaps are looked for so often, whatever changes.
+# With more series than this, seals are believed, which `make verify` compares.
 MANY_SERIES = 300
-LOOK_SECONDS = 300
 # A day ends a moment before the next begins.
 MOMENT = timedelta(seconds=1)
 
@@ -198,29 +204,82 @@ def overview(
 
 
 class GapFinder:
-    """Finds missing candles, and looks again only where a series has changed."""
+    """Finds missing candles, and looks again only where a series has changed.
+
+    Of a whole market no session is read while the slots that are accounted for are as
+    many as the calendar expects: only of the series where they are not.
+    """
 
     def __init__(self, source: Sessions) -> None:
         self._source = source
         self._found: dict[Timeframe, tuple[object, Sequence[Gaps]]] = {}
+        self._version = -1
+        self._slots: dict[tuple[Timeframe, date], int] = {}
+        self._totals: dict[tuple[Timeframe, date, date], int] = {}
 
     def __call__(self, judge: Judge) -> Sequence[Gaps]:
         """The series of a timeframe with missing candles."""
         newest = judge.calendar.latest_opened(judge.now)
         if newest is None:
             return ()
+        last, over_at = self._last_over(judge)
+        accounts = self._source.accounts(judge.timeframe, last, over_at)
+        if sum(len(account.codes) for account in accounts) > MANY_SERIES:
+            return self._among_many(judge, newest, accounts)
         series = self._source.series([judge.timeframe], newest)
-        known: object = (
+        known = (
             judge.calendar.version,
             judge.latest_due,
             [(each.stock.code, each.facts) for each in series],
         )
-        if len(series) > MANY_SERIES:
-            # Of a whole market some series changes at any time.
-            known = judge.calendar.version, int(judge.now.timestamp() // LOOK_SECONDS)
         if self._found.get(judge.timeframe, (None,))[0] != known:
             self._found[judge.timeframe] = known, gaps(self._source, judge)
         return self._found[judge.timeframe][1]
+
+    def _last_over(self, judge: Judge) -> tuple[date | None, datetime | None]:
+        """The last session that can be settled by now, and since when it can be."""
+        today = kst_date(judge.now)
+        last = judge.calendar.settled_through(judge.timeframe, judge.now, today)
+        final = judge.due.final(judge.timeframe, last) if last else None
+        return last, final.ready_at if final else None
+
+    def _among_many(
+        self, judge: Judge, newest: date, accounts: Sequence[Account]
+    ) -> list[Gaps]:
+        """Judge the sessions of those series only that do not add up."""
+        begins: dict[str, date] = {}
+        for account in accounts:
+            first = judge.begins(account.facts)
+            assert first is not None
+            settled = account.facts.series.settled_through
+            expected = self._expected(judge, first[0], settled) if settled else 0
+            if settled is None or account.accounted_for != expected:
+                begins |= dict.fromkeys(account.codes, first[0])
+            elif account.is_open:
+                begins |= dict.fromkeys(account.codes, settled + DAY)
+        found = []
+        # Together are read those that begin together: most of them yesterday.
+        for first_day in set(begins.values()):
+            codes = sorted(code for code, day in begins.items() if day == first_day)
+            days = judge.sessions(first_day, newest)
+            if days:
+                found += gaps_of(self._source, judge, days, codes, sealed=True)
+        return found
+
+    def _expected(self, judge: Judge, first: date, last: date) -> int:
+        """How many slots the sessions from ``first`` to ``last`` have."""
+        if self._version != judge.calendar.version:
+            self._slots, self._totals = {}, {}
+            self._version = judge.calendar.version
+        frame, first = judge.timeframe, max(first, judge.calendar.first)
+        if (frame, first, last) not in self._totals:
+            days = list(judge.calendar.session_dates(first, last))
+            for day in days:
+                if (frame, day) not in self._slots:
+                    self._slots[frame, day] = judge.expected(day)
+            total = sum(self._slots[frame, day] for day in days)
+            self._totals[frame, first, last] = total
+        return self._totals[frame, first, last]
 
 
 def _tile(judge: Judge, count: SeriesCount | None, missing: Sequence[Gaps]) -> Tile:

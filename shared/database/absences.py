@@ -79,19 +79,27 @@ BELIEVED_FOR = timedelta(weeks=6)
 
 def record(
     connection: Connection, key: dict[str, Any], collected: CollectedSeries
-) -> None:
-    """Record the absences that a reading proved, and forget those that it disproved."""
+) -> bool:
+    """Record the absences that a reading proved, and forget those that it disproved.
+
+    Returns:
+        Whether any changed.
+    """
+    changed = 0
     if collected.forgotten:
-        connection.execute(FORGET_ABSENT, key | bounds(collected.forgotten))
+        forgotten = key | bounds(collected.forgotten)
+        changed += connection.execute(FORGET_ABSENT, forgotten).rowcount
     if collected.absent:
         absent = {
             "opened_at": instants(collected.absent),
             "believed_for": BELIEVED_FOR,
         }
-        connection.execute(REMEMBER_ABSENT, key | absent)
+        changed += connection.execute(REMEMBER_ABSENT, key | absent).rowcount
     served = [candle.opened_at for candle in collected.candles]
     if served:
-        connection.execute(NOT_ABSENT, key | {"opened_at": instants(served)})
+        slots = key | {"opened_at": instants(served)}
+        changed += connection.execute(NOT_ABSENT, slots).rowcount
+    return changed > 0
 
 
 def missing(

@@ -161,7 +161,7 @@ class CandleStore:
                 withdrawn=withdrawn,
                 rescaled=rescaled,
             )
-            absences.record(connection, key, collected)
+            touched.absences = absences.record(connection, key, collected)
             missing = absences.missing(connection, key, collected)
             _write_series(connection, key, collected)
             if is_broken and collected.complete:

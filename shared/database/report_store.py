@@ -16,6 +16,7 @@ from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
 from shared.reports import (
+    Account,
     Action,
     BrokenSeal,
     CandlePage,
@@ -138,9 +139,12 @@ OF_DAYS = text(f"""
 SEALED = text(f"""
     SELECT stock_code, array_agg(number)::text FROM (
         SELECT stock_code,
-               (session_date - date '2000-01-01') * 1000 + candles AS number
+               (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
+                   AS number
         FROM session_seals
         WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
+          AND (cast(:codes AS text[]) IS NULL
+               OR stock_code = ANY(cast(:codes AS text[])))
         UNION ALL
         SELECT series.stock_code, fresh.day * 1000 + fresh.candles
         FROM series CROSS JOIN LATERAL (
@@ -152,12 +156,29 @@ SEALED = text(f"""
                           AT TIME ZONE interval '9 hours')
               AND opened_at < :beyond
             GROUP BY 1) AS fresh
-        WHERE series.timeframe = :timeframe) AS counted
+        WHERE series.timeframe = :timeframe
+          AND (cast(:codes AS text[]) IS NULL
+               OR series.stock_code = ANY(cast(:codes AS text[])))) AS counted
     GROUP BY stock_code
 """)
 MANY = text("""
     SELECT count(*) FROM series
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
+""")
+# Most series of a market have the same proofs: thousands of rows become a few.
+ACCOUNTS = text("""
+    SELECT covered_from, settled_through, accounted_for,
+           CASE WHEN history_exhausted THEN oldest END AS ends_at,
+           CASE WHEN listed_on > covered_from THEN listed_on END AS listed_on,
+           listed AND NOT ended
+               AND coalesce(settled_through < cast(:last AS date), true)
+               AND coalesce(asked_at >= cast(:over_at AS timestamptz), false)
+               AS is_open,
+           bool_or(oldest < listed_on) AS has_older,
+           string_agg(stock_code, ' ' ORDER BY stock_code) AS codes
+    FROM series JOIN stocks USING (stock_code)
+    WHERE timeframe = :timeframe AND covered_from IS NOT NULL
+    GROUP BY 1, 2, 3, 4, 5, 6
 """)
 ABSENT = text(f"""
     SELECT stock_code,
@@ -386,8 +407,13 @@ class ReportStore:
         start: date,
         last: date,
         codes: Sequence[str] | None = None,
+        *,
+        sealed: bool = False,
     ) -> dict[str, dict[date, SessionFacts]]:
-        """What is stored of each session from ``start`` to ``last``, by stock."""
+        """What is stored of each session from ``start`` to ``last``, by stock.
+
+        With ``sealed``, and of a whole market, settled minutes are told by their seals.
+        """
         values = _days(start, last) | {
             "timeframe": timeframe.value,
             "codes": _codes(codes),
@@ -398,13 +424,45 @@ class ReportStore:
             statement = _counting(timeframe)
             if timeframe.minutes and codes is None:
                 many = connection.execute(MANY, values).scalar_one()
-                statement = SEALED if many > MANY_SERIES else statement
+                sealed = sealed or many > MANY_SERIES
+            if timeframe.minutes and sealed:
+                statement = SEALED
             counted = connection.execute(statement, values).all()
             absent = connection.execute(ABSENT, values).all()
         found = _counted(counted)
         for code, told in absent:
             _add_absent(found.setdefault(code, {}), told)
         return found
+
+    def accounts(
+        self, timeframe: Timeframe, last: date | None, over_at: datetime | None
+    ) -> list[Account]:
+        """All series of a timeframe that were ever loaded, grouped by their proofs.
+
+        Open are those that are not settled through ``last``, although they were asked
+        for since that session was over.
+        """
+        values = {"timeframe": timeframe.value, "last": last, "over_at": over_at}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(ACCOUNTS, values).all()
+        return [
+            Account(
+                facts=SeriesFacts(
+                    series=Series(
+                        covered_from=row.covered_from,
+                        oldest=row.ends_at,
+                        history_exhausted=row.ends_at is not None,
+                        settled_through=row.settled_through,
+                    ),
+                    listed_on=row.listed_on,
+                ),
+                # Candles of before the listing are counted, and not expected.
+                accounted_for=None if row.has_older else row.accounted_for,
+                is_open=row.is_open,
+                codes=tuple(row.codes.split()),
+            )
+            for row in rows
+        ]
 
     def days_without_trades(
         self, start: date, last: date, codes: Sequence[str]

@@ -50,73 +50,25 @@ def _seals(candles: str) -> str:
     """
 
 
-WRITE = """
-    INSERT INTO session_seals (stock_code, timeframe, session_date, candles, digest)
-    SELECT stock_code, timeframe, session_date, candles, digest FROM fresh
-    ON CONFLICT (stock_code, timeframe, session_date) DO UPDATE
-    SET candles = excluded.candles, digest = excluded.digest,
-        sealed_at = excluded.sealed_at
-    WHERE (session_seals.candles, session_seals.digest)
-          IS DISTINCT FROM (excluded.candles, excluded.digest)
-"""
-OF_THE_TOUCHED = _seals("""
-            FROM candles
-            WHERE stock_code = :stock_code AND timeframe = :timeframe
-              AND opened_at >= (SELECT first FROM span) AND opened_at < :beyond
-              AND (opened_at >= (SELECT unsealed_from FROM span)
-                   OR opened_at <@ cast(:touched AS tstzmultirange))
-""")
-# Whatever comes after the last seal is sealed, too: a series that settled before there
-# were seals catches up.
-SEAL = text(f"""
-    WITH span AS (
-        SELECT unsealed_from,
-               least(lower(cast(:touched AS tstzmultirange)), unsealed_from) AS first
-        FROM (
-            SELECT coalesce((max(session_date) + 1)::timestamp
-                            AT TIME ZONE interval '9 hours', '-infinity')
-                       AS unsealed_from
-            FROM session_seals
-            WHERE stock_code = :stock_code AND timeframe = :timeframe
-        ) AS last
-    ), fresh AS ({OF_THE_TOUCHED}), gone AS (
-        DELETE FROM session_seals
-        WHERE stock_code = :stock_code AND timeframe = :timeframe
-          AND (session_date::timestamp AT TIME ZONE interval '9 hours'
-                   <@ cast(:touched AS tstzmultirange)
-               OR session_date > coalesce(cast(:settled_through AS date), '-infinity'))
-          AND session_date NOT IN (SELECT session_date FROM fresh)
-    )
-    {WRITE}
+# Migration 0012 has the function.
+SEAL = text("""
+    SELECT seal_sessions(:stock_code, :timeframe, cast(:touched AS tstzmultirange),
+                         cast(:settled_through AS date))
 """)
 # Series that were unsettled, to an earlier day or altogether. Of the year that this day
 # is in, the seal is of the rest.
-OF_THE_REST = _seals("""
-            FROM series JOIN candles USING (stock_code, timeframe)
-            WHERE (stock_code, timeframe) IN (SELECT * FROM unsettled)
-              AND timeframe IN ('1d', '1w')
-              AND opened_at >= date_trunc('year', settled_through)
-                               AT TIME ZONE interval '9 hours'
-              AND opened_at < (settled_through + 1)::timestamp
-                              AT TIME ZONE interval '9 hours'
-""")
-UNSEAL = text(f"""
-    WITH unsettled AS (
-        SELECT * FROM unnest(cast(:stock_codes AS text[]), cast(:timeframes AS text[]))
-    ), fresh AS ({OF_THE_REST}), gone AS (
-        DELETE FROM session_seals AS seal USING series
-        WHERE (seal.stock_code, seal.timeframe) IN (SELECT * FROM unsettled)
-          AND series.stock_code = seal.stock_code
-          AND series.timeframe = seal.timeframe
-          AND (settled_through IS NULL OR session_date > settled_through
-               OR seal.timeframe IN ('1d', '1w')
-                  AND session_date = date_trunc('year', settled_through)
-                  AND NOT EXISTS (
-                      SELECT FROM fresh
-                      WHERE fresh.stock_code = seal.stock_code
-                        AND fresh.timeframe = seal.timeframe))
-    )
-    {WRITE}
+UNSEAL = text("""
+    SELECT count(seal_sessions(
+        stock_code, timeframe,
+        CASE WHEN timeframe IN ('1d', '1w') AND settled_through IS NOT NULL
+             THEN tstzmultirange(tstzrange(
+                 date_trunc('year', settled_through::timestamp)
+                     AT TIME ZONE interval '9 hours',
+                 (date_trunc('year', settled_through::timestamp) + interval '1 year')
+                     AT TIME ZONE interval '9 hours'))
+             ELSE '{}' END, settled_through))
+    FROM series JOIN unnest(cast(:stock_codes AS text[]), cast(:timeframes AS text[]))
+         AS unsettled (stock_code, timeframe) USING (stock_code, timeframe)
 """)
 OF_THE_SETTLED = _seals("""
             FROM candles
@@ -219,9 +171,13 @@ EARLIEST = date(1900, 1, 1)
 
 @dataclass(slots=True)
 class Touched:
-    """The days, in Seoul, of which a transaction changed candles."""
+    """The days, in Seoul, of which a transaction changed candles.
+
+    ``absences`` says whether it changed what is known of empty slots.
+    """
 
     spans: list[tuple[date, date]] = field(default_factory=list)
+    absences: bool = False
 
     def add(self, first: date, last: date) -> None:
         """Note all days from ``first`` to ``last``, both included."""
@@ -390,20 +346,23 @@ def seal_again(
     after: Series,
     touched: Touched,
 ) -> None:
-    """Seal the sessions that were touched, and those that settled, or no longer are."""
+    """Seal the sessions that were touched, and those that settled, or no longer are.
+
+    It also counts the slots that are accounted for.
+    """
     ends = sorted(series.settled_through or EARLIEST for series in (before, after))
     spans = list(touched.spans)
     if ends[0] < ends[1]:
         spans.append((ends[0] + DAY, ends[1]))
     spans = [(first, last) for first, last in spans if first <= ends[1]]
-    if spans:
+    if spans or touched.absences:
         _write(connection, key, spans, after.settled_through)
 
 
 def unseal(connection: Connection, series: Sequence[tuple[str, str]]) -> None:
     """Remove the seals of what is not settled any more, of series in any number."""
     codes, timeframes = [list(column) for column in zip(*series, strict=True)]
-    values = {"stock_codes": codes, "timeframes": timeframes, "unit": "year"}
+    values = {"stock_codes": codes, "timeframes": timeframes}
     connection.execute(UNSEAL, values)
 
 
@@ -419,13 +378,9 @@ def _write(
             (first.replace(month=1, day=1), last.replace(month=12, day=31))
             for first, last in spans
         }
-    values = {
-        "touched": _instants(spans),
-        "settled_through": settled_through,
-        "beyond": midnight((settled_through or EARLIEST) + DAY),
-        "unit": _unit(timeframe),
-    }
-    return connection.execute(SEAL, key | values).rowcount
+    values = {"touched": _instants(spans), "settled_through": settled_through}
+    written: int = connection.execute(SEAL, key | values).scalar_one()
+    return written
 
 
 def _all_since(timeframe: Timeframe, day: date) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
 
 ``RUNS=5`` is how often everything is measured; ``PARTS`` chooses what, from reading,
-storing, ledger, running, limited, lanes. ``MARKET=limited`` sends the whole market through the
+storing, ledger, page, running, limited, lanes. ``MARKET=limited`` sends the whole market through the
 broker's limit, which takes twelve minutes.
 """
 
@@ -21,6 +21,7 @@ from tests.bench import (
     cold_start,
     lanes,
     ledger,
+    page,
     pipeline,
     reading,
     report,
@@ -74,6 +75,16 @@ def measure_ledger(found, runs):
         servers.migrate(url)
         say("a ledger of a million tasks")
         found["ledger"] = ledger.measure(url, runs)
+
+
+def measure_page(found, runs):
+    with servers.postgres(durable=True) as postgres:
+        url = postgres.create("page")
+        servers.migrate(url)
+        say("seeding a whole market of seals")
+        page.seed(url)
+        say("the status page")
+        found["page"] = page.measure(url, runs)
 
 
 def measure_running(found, runs):
@@ -141,6 +152,7 @@ PARTS = {
     "reading": measure_reading,
     "storing": measure_storing,
     "ledger": measure_ledger,
+    "page": measure_page,
     "running": measure_running,
     "limited": measure_limited,
     "lanes": measure_lanes,

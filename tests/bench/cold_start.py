@@ -48,12 +48,14 @@ def measure(stack, run_request, runs):
         for name, function in one_of_each_source(stack.topology).items():
             source = stack.logs / f"{name}_main.py"
             source.write_text(package.entry_point(function), encoding="utf-8")
+            environ = stack._function_environ(function.name)
+            started = name, source, function.entry_point, environ, stack
+            if function.trigger == "http":
+                found[name].append(_start(*started))
+                continue
             topic, message = FIRST.get(name, ("collect-live-weeks", None))
             data = json.dumps(message).encode() if message else run_request()
-            environ = stack._function_environ(function.name)
-            found[name].append(
-                _start(name, source, function.entry_point, environ, stack, data, topic)
-            )
+            found[name].append(_start(*started, data, topic))
     floor = median(seconds for seconds, _ in found["empty"])
     return {
         name: {
@@ -70,7 +72,8 @@ def one_of_each_source(topology):
     return {function.source: function for function in topology.functions.values()}
 
 
-def _start(name, source, target, environ, stack, data, topic="triggers"):
+def _start(name, source, target, environ, stack, data=None, topic="triggers"):
+    """Push ``data``; without any, open the first page."""
     port = free_port()
     command = [
         *(str(Path(sys.executable).with_name("functions-framework")), "--source"),
@@ -83,10 +86,8 @@ def _start(name, source, target, environ, stack, data, topic="triggers"):
     try:
         while True:
             try:
-                answer = requests.post(
-                    f"http://127.0.0.1:{port}/projects/p/topics/{topic}",
-                    json=body(data, f"cold-{name}-{began}"),
-                    timeout=60,
+                answer = _first_answer(
+                    f"http://127.0.0.1:{port}", topic, data, f"cold-{name}-{began}"
                 )
                 break
             except requests.ConnectionError:
@@ -97,6 +98,13 @@ def _start(name, source, target, environ, stack, data, topic="triggers"):
         return seconds, _memory(child.pid)
     finally:
         child.stop()
+
+
+def _first_answer(host, topic, data, message_id):
+    if data is None:
+        return requests.get(f"{host}/", timeout=60)
+    url = f"{host}/projects/p/topics/{topic}"
+    return requests.post(url, json=body(data, message_id), timeout=60)
 
 
 def _memory(pid):

@@ -61,6 +61,30 @@ a day of `ledger_days` in {ledger["one_day_ms"]} ms. Pruning removed
 {ledger["pruned_tasks"]:,} tasks in {ledger["pruning_seconds"]} s."""
 
 
+def looking(found):
+    page = found["page"]
+    start = found.get("cold_start", {}).get("status_page")
+    cold = (
+        f" A cold process answers after {start['to_empty']} × an empty one."
+        if start
+        else ""
+    )
+    return f"""## The status page of a whole market
+
+{page["stocks"]:,} stocks in five timeframes with {page["sessions"]} sessions of seals, one in ten thin.
+Each answer is computed: the ETag has changed.{cold}
+
+| answer | ms | budget |
+|---|---|---|
+| `/` for the first time in an instance | {page["first_overview_ms"]} | |
+| `/` | **{page["overview_ms"]}** | 150 |
+| `/api/status` | {page["status_ms"]} | |
+| `/api/coverage/5m`, 60 sessions | **{page["map_60_ms"]}** | 300 |
+| `/api/coverage/5m`, 250 sessions | **{page["map_250_ms"]}** | 1,000 |
+| `/api/coverage/1d`, 250 sessions | {page["map_250_days_ms"]} | 1,000 |
+| what the ETag is made of | **{page["etag_ms"]}** | 5 |"""
+
+
 def starting(found):
     rows = "\n".join(
         f"| {name} | {start['to_empty']} × | {start['first_answer_ms']:,} | {start['memory_mib']} |"
@@ -209,6 +233,7 @@ PARTS = {
     "upsert": storing,
     "sealing": sealed,
     "ledger": remembering,
+    "page": looking,
     "cold_start": starting,
     "slots": asking,
     "targets": running,

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from functions.status_page import status
 from functions.status_page.app import new_app
 from functions.status_page.services import Services
 from infra import topology
 from shared.candles import Timeframe
 from shared.database.engine import new_engine, transaction
 from shared.database.report_store import ReportStore
+from shared.database.session_seals import SessionSeals
 from shared.database.session_store import SessionStore
 from shared.freshness import DueTimes
 from shared.settings import DatabaseSettings
@@ -381,3 +383,52 @@ def test_a_contract_is_kept_by_what_is_answered(client, engine):
         ("/api/candles/005930/5m", "Candles"),
     ):
         assert set(schemas[name]["required"]) <= client.get(path).get_json().keys()
+
+
+@pytest.fixture
+def of_many(monkeypatch):
+    """Series are as many as those of a market."""
+    monkeypatch.setattr(status, "MANY_SERIES", 0)
+
+
+def test_of_a_market_gaps_are_found_by_counting_and_named_by_their_seals(
+    client, engine, of_many
+):
+    codes = ["005930", "000660", "035720", "051910", "005380"]
+    whole, dropped, thin, masked, unserved = codes
+    for code in codes:
+        a_series(engine, code, covered_from=day("2026-11-18"), oldest=day("2026-11-18"))
+    days = slots("2026-11-18") + slots("2026-11-19")
+    candles_of(engine, days, whole)
+    candles_of(engine, days[1:], dropped)
+    candles_of(engine, days[1:], thin)
+    # A candle that opens in the closing call stands for no slot.
+    candles_of(engine, [*days[1:], kst("2026-11-18 15:20")], masked)
+    candles_of(engine, slots("2026-11-18"), unserved)
+    execute(
+        engine,
+        "INSERT INTO absent_slots (stock_code, timeframe, opened_at, run_id)"
+        " VALUES (:code, '5m', :at, 'run-1')",
+        code=thin,
+        at=days[0],
+    )
+    execute(
+        engine,
+        "UPDATE series SET settled_through = '2026-11-18' WHERE stock_code = :code",
+        code=unserved,
+    )
+    for code in codes:
+        SessionSeals(engine).seal(code, M5)
+
+    told = client.get("/api/status").get_json()
+
+    gaps = {
+        problem["stocks"][0]["code"]: (problem["reason"], problem["candles"])
+        for problem in told["problems"]
+        if problem["timeframe"] == "5m" and problem["state"] == "missing"
+    }
+    assert gaps == {
+        dropped: ("unexplained", 1),
+        masked: ("unexplained", 1),
+        unserved: ("not_served", len(slots("2026-11-19"))),
+    }

@@ -41,7 +41,8 @@ PAGES = 1_000
 # How far a ratio that was found by comparing prices may be off.
 RATIO_ERROR = 1e-3
 SERIES = text("""
-    SELECT stock_code, timeframe, covered_from, settled_through FROM series
+    SELECT stock_code, timeframe, covered_from, settled_through, accounted_for
+    FROM series
     WHERE covered_from IS NOT NULL ORDER BY stock_code, timeframe
 """)
 CANDLES = text("""
@@ -50,6 +51,10 @@ CANDLES = text("""
 """)
 SEALS = text("""
     SELECT stock_code, timeframe, session_date, candles, digest FROM session_seals
+""")
+ABSENT = text("""
+    SELECT opened_at FROM absent_slots
+    WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
 SESSIONS = text("SELECT session_date, opens_at, closes_at FROM market_sessions")
 
@@ -92,6 +97,17 @@ class Sessions:
             return "regular"
         after = day >= AFTER_MARKET_SINCE and at > closes
         return "after" if after and time(16) <= at.time() < time(20) else None
+
+    def is_slot(self, timeframe: str, at: datetime) -> bool:
+        """Whether a candle is expected there: orders are called, or nothing trades."""
+        if timeframe != "5m":
+            return True
+        hours = self.hours.get(at.date())
+        if hours is None:
+            return False
+        since = at - datetime.combine(at.date(), hours[1], SEOUL)
+        called = timedelta(minutes=-10) <= since < timedelta(0)
+        return not called and not timedelta(minutes=5) < since < timedelta(minutes=30)
 
 
 class Broker:
@@ -190,13 +206,15 @@ class Verdict:
     marked: list[datetime] = field(default_factory=list)
     # Days whose seal is none, is of other candles, or should not be there.
     unsealed: list[date] = field(default_factory=list)
+    # How many slots are said to be accounted for, and are, where that differs.
+    miscounted: tuple[int | None, int] | None = None
     # Not counted as wrong: what was never read before it left the broker.
     lost: int = 0
 
     @property
     def is_right(self) -> bool:
         rows = self.missing or self.extra or self.different or self.marked
-        return not (rows or self.unsealed)
+        return not (rows or self.unsealed or self.miscounted)
 
     def __str__(self) -> str:
         name = f"{self.stock_code} {self.timeframe}"
@@ -217,6 +235,9 @@ class Verdict:
             lines.append(f"{len(self.marked):,} served, but marked as rescaled")
         if self.unsealed:
             lines.append(f"{len(self.unsealed):,} seals wrong from {self.unsealed[0]}")
+        if self.miscounted:
+            said, counted = self.miscounted
+            lines.append(f"{counted} slots accounted for, said to be {said}")
         return f"{name}, {self.compared:,} compared: " + "; ".join(lines)
 
 
@@ -269,6 +290,12 @@ def judge(broker: Broker, engine, now: datetime, facts: Facts | None = None):
                 if found.get(day) != right.get(day)
                 and not case.cannot_be_mended(day, found.get(day), right.get(day))
             )
+            if found == right and series["settled_through"]:
+                absent = connection.execute(ABSENT, key).scalars()
+                instants = {at.astimezone(SEOUL) for at in absent}
+                counted = case.accounted_for({*stored, *instants})
+                if counted != series["accounted_for"]:
+                    verdict.miscounted = series["accounted_for"], counted
             verdicts.append(verdict)
     for (stock_code, timeframe), found in seals.items():
         verdicts.append(Verdict(stock_code, timeframe, unsealed=sorted(found)))
@@ -325,6 +352,14 @@ class _Case:
         self.verdict.marked = sorted(rescaled & served.keys())
         self._judge_gone(gone)
         return self.verdict
+
+    def accounted_for(self, instants) -> int:
+        """How many of these are slots of settled sessions."""
+        sessions = self.broker.sessions
+        return sum(
+            at.date() <= self.settled_through and sessions.is_slot(self.timeframe, at)
+            for at in instants
+        )
 
     def cannot_be_mended(self, day, found, right) -> bool:
         """Whether candles were deleted that the broker no longer serves: told rightly."""

@@ -51,9 +51,10 @@ SERIES = text("""
 """)
 # As the pipeline seals what it stores, but for all series in one statement.
 SEALS = text("""
-    INSERT INTO session_seals (stock_code, timeframe, session_date, candles, digest)
+    INSERT INTO session_seals (stock_code, timeframe, session_date, candles, digest,
+                               on_grid)
     SELECT stock_code, timeframe, session_date, count(*),
-           sha256(convert_to(string_agg(line, '' ORDER BY opened_at), 'UTF8'))
+           sha256(convert_to(string_agg(line, '' ORDER BY opened_at), 'UTF8')), count(*)
     FROM (
         SELECT stock_code, timeframe, opened_at,
                CASE WHEN timeframe IN ('1d', '1w') THEN date_trunc('year', opens)::date

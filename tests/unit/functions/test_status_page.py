@@ -282,6 +282,7 @@ class Reports:
 
 
 EMPTY: dict[str, object] = {
+    "accounts": [],
     "snapshot": "1:1:",
     "stocks": [SAMSUNG],
     "series": [],
