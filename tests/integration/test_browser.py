@@ -19,15 +19,11 @@ from tests.support.reports import a_report
 from tests.support.status_page import NOW
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+browsers = pytest.importorskip("tests.support.browsers")
 AXE = "axe-core@4.14.1"
 # Milliseconds from one question of a page to the next.
 POLL = 15_000
 WIDTHS = (390, 768, 1280)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium: apt-get install chromium"
-)
 
 
 @pytest.fixture
@@ -63,17 +59,8 @@ def axe(tmp_path_factory):
 
 @pytest.fixture
 def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--disable-background-networking",
-                "--disable-component-update",
-            ],
-        )
+    with browsers.chromium() as browser:
         yield browser
-        browser.close()
 
 
 def opened(browser, url, *, timers=False, **look):
