@@ -1,8 +1,8 @@
 """``make bench``: measure, and write ``docs/benchmarks.md`` and ``.json``.
 
 ``RUNS=5`` is how often everything is measured; ``PARTS`` chooses what, from reading,
-storing, ledger, page, running, limited, lanes. ``MARKET=limited`` sends the whole market through the
-broker's limit, which takes twelve minutes.
+storing, ledger, page, running, limited, lanes, browser. ``MARKET=limited`` sends the
+whole market through the broker's limit, which takes twelve minutes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from infra.local.options import Options
 from infra.local.stack import Stack
 from shared.clock import new_clock
 from tests.bench import (
+    browser,
     cold_start,
     lanes,
     ledger,
@@ -148,6 +149,17 @@ def measure_lanes(found, runs):
         found["lanes"]["great_tick"] = lanes.ticks_beside_a_great_tick(stack, market)
 
 
+def measure_browser(found, runs):
+    """In Chromium, on a whole market."""
+    with servers.postgres(durable=True) as postgres, servers.open_directory() as folder:
+        url = postgres.create("browser")
+        servers.migrate(url)
+        say("seeding the seals of a whole market")
+        browser.seed(url)
+        say("the page in a browser")
+        found["browser"] = browser.measure(url, folder, runs)
+
+
 PARTS = {
     "reading": measure_reading,
     "storing": measure_storing,
@@ -156,6 +168,7 @@ PARTS = {
     "running": measure_running,
     "limited": measure_limited,
     "lanes": measure_lanes,
+    "browser": measure_browser,
 }
 
 
