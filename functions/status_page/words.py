@@ -30,8 +30,12 @@ class Words:
         self.remedies = remedies
 
     def __call__(self, key: str, **values: object) -> str:
-        """The words for ``key``, with ``values`` in their places."""
-        return self.words[key].format(**values)
+        """The words for ``key``, with ``values`` in their places.
+
+        A ``count`` of one has words of its own where there are some.
+        """
+        is_one = str(values.get("count")) == "1" and f"{key}.one" in self.words
+        return self.words[f"{key}.one" if is_one else key].format(**values)
 
     def remedy(self, code: str, english: str) -> str:
         """What an operator does about an error or a reason, by its code."""

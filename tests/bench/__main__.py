@@ -154,8 +154,8 @@ def measure_browser(found, runs):
     with servers.postgres(durable=True) as postgres, servers.open_directory() as folder:
         url = postgres.create("browser")
         servers.migrate(url)
-        say("seeding the seals of a whole market")
-        browser.seed(url)
+        say("seeding a whole market of seals")
+        page.seed(url)
         say("the page in a browser")
         found["browser"] = browser.measure(url, folder, runs)
 
