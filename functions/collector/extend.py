@@ -11,6 +11,7 @@ from functions.collector.overlap import SESSIONS, Verdict
 from functions.collector.page_breaks import read_across
 from functions.collector.plan import asked_from, last_day, overlap_end, plan
 from functions.collector.price_proof import basis_from_days
+from functions.collector.price_steps import is_a_step, steps
 from shared.coverage import MINUTES_KEPT, candle_begin, candle_end, whole_of
 from shared.errors import KiwoomUnavailable, NoCandles
 from shared.modes import Mode
@@ -18,6 +19,7 @@ from shared.series import CollectedSeries, Period, PriceMove
 from shared.sessions import kst_date, midnight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
     from functions.collector.overlap import PriceBasis
@@ -60,11 +62,46 @@ def extend(work: Workspace) -> CollectedSeries:
         if _must_rebuild(work) or not _is_proven(work, reader):
             return rebuild(work, todo, readers[0] if readers else reader)
         readers.append(reader)
+    return _extended(work, todo, readers)
+
+
+def _extended(
+    work: Workspace, todo: Plan, readers: Sequence[PageReader]
+) -> CollectedSeries:
+    """What was read beside the candles that we have, on their basis."""
+    step = _step_without_proof(work, todo.wanted_from, readers)
+    if step:
+        work.attempt.series = replace(
+            work.attempt.series, unproven_on=work.today, unproven_ratio=step
+        )
     crossing = read_across(work, readers)
     collected = work.collected(readers, crossing, todo.wanted_from, todo.asked_from)
-    if request.force and collected.complete:
+    if step:
+        # It is stored, and nothing of it is settled before a reading shows no step.
+        return replace(collected, expected=())
+    if work.attempt.request.force and collected.complete:
         return replace(collected, forgotten=whole_of(collected.complete))
     return collected
+
+
+def _step_without_proof(
+    work: Workspace, begin: date, readers: Sequence[PageReader]
+) -> float | None:
+    """By what prices step where no candle of ours tells on which basis they are.
+
+    What is read for the first time may be on two bases: the broker has adjusted recent
+    days only, or one page is an old answer. It is read again until that is over, or has
+    lasted so long that the market did it. In its last days a stock has no limit.
+    """
+    oldest = work.attempt.series.oldest
+    if not work.attempt.listed:
+        return None
+    for reader in readers:
+        for older, newer in steps(reader.candles.values()):
+            day = kst_date(older.opened_at)
+            if day >= begin and (oldest is None or day < oldest):
+                return newer.open / older.close
+    return None
 
 
 def _forget_beliefs(work: Workspace) -> None:
@@ -166,10 +203,11 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
         return nothing_there(work)
     _refuse_early_end(work, reader)
     basis = work.price_basis(reader)
-    work.attempt.series = _judged(work, basis)
+    work.attempt.series = _judged(work, reader, basis)
     crossing = read_across(work, [reader])
     asked_from = todo.asked_from
     if basis.verdict is Verdict.MOVED:
+        _refuse_two_bases(reader, basis)
         # All is written anew, so the task answers for all that we had.
         asked_from = min(filter(None, (asked_from, work.attempt.series.covered_from)))
     collected = work.collected([reader], crossing, todo.wanted_from, asked_from)
@@ -196,18 +234,32 @@ def rebuild(work: Workspace, todo: Plan, newer: PageReader) -> CollectedSeries:
     return replace(collected, move=_known_move(work, reader, basis))
 
 
+def _refuse_two_bases(reader: PageReader, basis: PriceBasis) -> None:
+    """Refuse an answer whose prices step where it ends to differ from ours.
+
+    Ours were on two bases if the answer is on one. If it steps itself, then an old page
+    is among its pages.
+    """
+    if basis.moved_through is None or basis.same_from is None:
+        return
+    for older, newer in steps(reader.candles.values()):
+        if kst_date(older.opened_at) <= basis.moved_through < kst_date(newer.opened_at):
+            message = "the broker's answer has prices of two bases"
+            raise KiwoomUnavailable(message)
+
+
 def _everything_read(work: Workspace, reader: PageReader, wanted_from: date) -> Period:
     first = max(candle_begin(work.timeframe, reader.oldest), midnight(wanted_from))
     return Period(first, candle_end(work.timeframe, reader.newest))
 
 
-def _judged(work: Workspace, basis: PriceBasis) -> Series:
+def _judged(work: Workspace, reader: PageReader, basis: PriceBasis) -> Series:
     """The series with what a reading of all of it says about its basis.
 
     A contradiction is over once the older candles have moved by the same ratio as the
-    newer ones, or those have moved back. That both sides are the same only says that
-    the broker has not gone on; but if it does not for long, it was never at it: ours
-    were read while it was.
+    newer ones, or those have moved back, or a step as large shows nowhere any more.
+    That both sides are the same only says that the broker has not gone on; but if it
+    does not for long, it was never at it: ours were read while it was.
     """
     series = work.attempt.series
     known = series.unproven_ratio
@@ -219,7 +271,8 @@ def _judged(work: Workspace, basis: PriceBasis) -> Series:
         went_on = basis.verdict is Verdict.MOVED and isclose(ratio, known, rel_tol=0.01)
         went_back = contradicts and isclose(ratio * known, 1, rel_tol=0.01)
         was_long_ago = work.today - series.unproven_on >= DOUBTED_FOR
-        if went_on or went_back or (was_long_ago and not contradicts):
+        is_one = is_a_step(known) and not any(steps(reader.candles.values()))
+        if went_on or went_back or ((was_long_ago or is_one) and not contradicts):
             return replace(series, unproven_on=None, unproven_ratio=None)
         if not contradicts:
             return series

@@ -433,3 +433,62 @@ def test_a_second_action_while_the_broker_is_at_the_first_is_no_lasting_doubt(ha
     assert right(harness)
     settled = harness.query("SELECT settled_through FROM series")
     assert settled == [(day("2026-11-26"),)]
+
+
+# What is read for the first time has nothing of ours that would prove its basis.
+
+
+def days_later(harness, *timeframes):
+    """Two days of ordinary ticks, and a Saturday with its repair."""
+    harness.recovers()
+    for date in ("2026-11-19", "2026-11-20"):
+        for clock in ("07:30", "20:45"):
+            harness.at(f"{date} {clock}")
+            triggered(harness, *timeframes)
+    harness.at("2026-11-21 07:30")
+    triggered(harness, *timeframes)
+    triggered(harness, *timeframes, mode="repair")
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "start"), [("1d", "2022-01-03"), ("5m", START["5m"])]
+)
+def test_an_old_second_page_of_a_first_load_is_read_again(harness, timeframe, start):
+    harness.acts(STOCK, "2026-11-18", 5.0)
+    harness.fails("stale", page=2, as_of=kst("2026-11-17 20:00"))
+    harness.at("2026-11-18 20:45")
+    triggered(harness, timeframe, start=start)
+
+    days_later(harness, timeframe)
+
+    assert right(harness)
+    assert harness.query("SELECT settled_through, unproven_on FROM series") == [
+        (day("2026-11-20"), None)
+    ]
+
+
+@pytest.mark.parametrize("ratio", [5.0, 0.5])
+def test_a_first_load_while_only_recent_days_are_adjusted(harness, ratio):
+    shown = {"recent_days": 14, "rest_from": "2026-11-19 06:00"}
+    harness.acts(STOCK, "2026-11-18", ratio, **shown)
+    harness.at("2026-11-18 20:45")
+    triggered(harness, "5m", start="2026-10-12")
+
+    days_later(harness, "5m")
+
+    assert right(harness)
+    assert harness.query("SELECT unproven_on FROM series") == [(None,)]
+
+
+def test_an_old_page_of_a_backfill_moves_no_candle_of_ours(harness):
+    load(harness, "1d")
+    tick_at(harness, "2026-11-17 20:45", "1d")
+    harness.acts(STOCK, "2026-11-18", 5.0)
+    tick_at(harness, "2026-11-18 20:45", "1d")
+    tick_at(harness, "2026-11-19 07:30", "1d")
+    harness.fails("stale", page=2, as_of=kst("2026-11-17 20:00"))
+    triggered(harness, "1d", mode="backfill", start="2019-01-02")
+
+    days_later(harness, "1d")
+
+    assert right(harness)

@@ -438,7 +438,7 @@ def test_a_contradiction_that_has_not_shown_for_a_week_is_over():
         desk.series(),
         settled_through=None,
         unproven_on=day("2026-11-13"),
-        unproven_ratio=0.2,
+        unproven_ratio=1.1,
     )
 
     desk.run(now="2026-11-19 21:00")
@@ -447,6 +447,17 @@ def test_a_contradiction_that_has_not_shown_for_a_week_is_over():
 
     assert desk.series().unproven_on is None
     assert desk.series().settled_through == day("2026-11-19")
+
+
+def test_a_contradiction_is_over_once_no_price_steps_any_more():
+    desk = loaded(10)
+    desk.memory.series["005930", "1d"] = replace(
+        desk.series(), unproven_on=day("2026-11-18"), unproven_ratio=0.2
+    )
+
+    desk.run(now="2026-11-19 21:00")
+
+    assert desk.series().unproven_on is None
 
 
 def test_an_operator_ends_a_contradiction_by_force():
@@ -690,7 +701,9 @@ def test_a_backfill_whose_first_row_in_common_is_missing_proves_itself_by_others
     ids=["whole", "missing", "spoilt"],
 )
 def test_a_split_between_a_backfill_and_today_leaves_one_basis(odd):
-    desk = Desk(CANDLES, actions=[(day("2026-11-13"), SPLIT)], now="2026-11-18 21:00")
+    as_traded = moved_before(CANDLES, "2026-11-13", 1 / SPLIT)
+    split = (day("2026-11-13"), SPLIT)
+    desk = Desk(as_traded, actions=[split], now="2026-11-18 21:00")
     desk.run(start="2026-11-09")
     desk.run(now="2026-11-19 08:00")
     desk.source.odd = {1: list(odd)}
@@ -701,7 +714,7 @@ def test_a_split_between_a_backfill_and_today_leaves_one_basis(odd):
     # Read from today, the whole series stands on one basis.
     assert desk.source.anchors[-1] == day("2026-11-19")
     assert desk.stored() == between(
-        moved_before(CANDLES, "2026-11-13"), "2026-10-12", "2026-11-18"
+        moved_before(as_traded, "2026-11-13"), "2026-10-12", "2026-11-18"
     )
 
 

@@ -11,7 +11,7 @@ from shared.modes import Mode
 from shared.sessions import DAY, kst_date
 from tests.support.builders import day, kst
 from tests.support.collecting import Desk, market
-from tests.support.fake_series import blank, spoilt, without
+from tests.support.fake_series import blank, scaled, spoilt, without
 
 CANDLES = market()
 # With pages of 12 days, read on Friday 2026-11-20: page 2 begins on 2026-11-04.
@@ -90,7 +90,11 @@ def test_a_candle_of_ours_that_a_page_with_both_sides_lacks_is_withdrawn():
 def test_candles_on_another_basis_are_not_put_between_the_pages():
     """From before an action, the page across has the old prices."""
     action = (day("2026-11-10"), Fraction(1, 5))
-    desk = a_desk(odd={2: [without(*LOST)]}, actions=[action])
+    as_traded = [
+        scaled(candle, 5) if kst_date(candle.opened_at) < action[0] else candle
+        for candle in CANDLES
+    ]
+    desk = a_desk(odd={2: [without(*LOST)]}, candles=as_traded, actions=[action])
 
     result = desk.run(start=START)
 

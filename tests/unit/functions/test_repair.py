@@ -188,7 +188,12 @@ def test_a_candle_that_differs_on_a_page_that_is_read_anyway_is_revised():
 
 def test_pages_on_another_basis_lead_to_a_rebuild():
     """As the broker served them before an action that is in all of ours."""
-    desk = loaded(50, actions=[(day("2026-11-13"), Fraction(1, 5))])
+    split = (day("2026-11-13"), Fraction(1, 5))
+    as_traded = [
+        scaled(candle, 5) if kst_date(candle.opened_at) < split[0] else candle
+        for candle in CANDLES
+    ]
+    desk = loaded(50, candles=as_traded, actions=[split])
     before = desk.stored()
     desk.loses("2026-10-23")
 
