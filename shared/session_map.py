@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shared.verdicts import Judge, SeriesFacts, Verdict
 
 NOTHING = SessionFacts()
+NOTHING_STORED: Mapping[date, SessionFacts] = {}
 # So many sessions of a whole market are held in memory at a time.
 AT_ONCE = 250
 
@@ -144,7 +145,9 @@ def coverage(
     marks = source.marks(judge.timeframe, days[0], days[-1])
     letters = _Letters(judge, days, expected)
     found = {
-        each.stock.code: letters.of(each.facts, stored.get(each.stock.code, {}))
+        each.stock.code: letters.of(
+            each.facts, stored.get(each.stock.code, NOTHING_STORED)
+        )
         for each in series
     }
     suspects = [code for code, told in found.items() if State.MISSING in told]
@@ -323,7 +326,11 @@ def _explained(
 
 
 class _Letters:
-    """Turns what is stored into letters; settled sessions that are alike at once."""
+    """Turns what is stored into letters.
+
+    Settled sessions that are alike are judged once, and so are stocks of which the same
+    is stored: equal facts are mostly one object, which lives as long as this does.
+    """
 
     def __init__(
         self, judge: Judge, days: Sequence[date], expected: Sequence[int]
@@ -332,6 +339,7 @@ class _Letters:
         self._days = days
         self._expected = expected
         self._same: dict[tuple[int, int], str] = {}
+        self._same_stocks: dict[tuple[int, int, int], str] = {}
 
     def of(self, known: SeriesFacts, stored: Mapping[date, SessionFacts]) -> str:
         """A letter for each day."""
@@ -344,19 +352,29 @@ class _Letters:
         first = bisect_left(days, begins[0])
         through = known.series.settled_through
         beyond = max(first, bisect_right(days, through)) if through else first
-        same, get = self._same, stored.get
-        letters = [State.NOT_ASKED.value] * first
+        key = id(stored), first, beyond
+        if key not in self._same_stocks:
+            self._same_stocks[key] = self._settled(stored, first, beyond)
+        return (
+            State.NOT_ASKED.value * first
+            + self._same_stocks[key]
+            + "".join(
+                judge.session(known, day, stored.get(day, NOTHING)).state.value
+                for day in days[beyond:]
+            )
+        )
+
+    def _settled(
+        self, stored: Mapping[date, SessionFacts], first: int, beyond: int
+    ) -> str:
+        days, same, get = self._days, self._same, stored.get
+        letters = []
         for place in range(first, beyond):
             facts = get(days[place], NOTHING)
             key = self._expected[place], id(facts)
             letter = same.get(key)
             if letter is None:
                 letter = settled(key[0], facts).state.value
-                # Equal facts are mostly one object, which lives as long as this does.
                 same[key] = letter
             letters.append(letter)
-        letters += [
-            judge.session(known, day, get(day, NOTHING)).state.value
-            for day in days[beyond:]
-        ]
         return "".join(letters)

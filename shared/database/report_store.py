@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Engine, Row, TextClause
+    from sqlalchemy import Engine, Row
 
     from shared.freshness import Due
 
@@ -102,23 +102,28 @@ LATE_GROUPS = text(f"""
     GROUP BY timeframe, never_loaded, cause.state, error_code
     ORDER BY count(*) DESC
 """)
-# One row for each stock: of each of its sessions one number, a thousand times the day
-# (counted from 2000) plus how many candles it has. A list of numbers costs a tenth of
-# rows. A candle that opens in no slot of the grid does not count: in the ten minutes of
-# the closing call, and in the pause after the session.
+# Of each session of a stock one number, a thousand times the day (counted from 2000)
+# plus how many candles it has. A list of numbers costs a tenth of rows, and stocks with
+# the same list, as most are, share a row. A candle that opens in no slot of the grid
+# does not count: in the ten minutes of the closing call, and in the pause after the
+# session.
 DAY_OF = "((opened_at AT TIME ZONE interval '9 hours')::date - date '2000-01-01')"
 IN_RANGE = """
     timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
     AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
 """
-OF_MINUTES = text(f"""
-    SELECT stock_code, array_agg(day * 1000 + candles)::text FROM (
+SHARED = """
+    SELECT string_agg(stock_code, ' ') AS codes, told::text
+    FROM ({told}) AS stocks (stock_code, told) GROUP BY stocks.told
+"""
+OF_MINUTES = f"""
+    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
         SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
         FROM candles WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
     GROUP BY stock_code
-""")
-OF_FIVE_MINUTES = text(f"""
-    SELECT stock_code, array_agg(day * 1000 + candles)::text FROM (
+"""
+OF_FIVE_MINUTES = f"""
+    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
         SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
         FROM candles JOIN market_sessions
           ON session_date = (opened_at AT TIME ZONE interval '9 hours')::date
@@ -129,15 +134,15 @@ OF_FIVE_MINUTES = text(f"""
                    AND opened_at < closes_at + interval '30 minutes')
         GROUP BY 1, 2) AS counted
     GROUP BY stock_code
-""")
-OF_DAYS = text(f"""
-    SELECT stock_code, array_agg({DAY_OF} * 1000 + 1)::text
+"""
+OF_DAYS = f"""
+    SELECT stock_code, array_agg({DAY_OF} * 1000 + 1)
     FROM candles WHERE {IN_RANGE} GROUP BY stock_code
-""")
+"""
 # Of a whole market, settled minutes are taken from their seals: there are a hundred
 # times as many candles. What was changed behind our backs is found by `make verify`.
-SEALED = text(f"""
-    SELECT stock_code, array_agg(number)::text FROM (
+SEALED = f"""
+    SELECT stock_code, array_agg(number) FROM (
         SELECT stock_code,
                (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
                    AS number
@@ -160,7 +165,7 @@ SEALED = text(f"""
           AND (cast(:codes AS text[]) IS NULL
                OR series.stock_code = ANY(cast(:codes AS text[])))) AS counted
     GROUP BY stock_code
-""")
+"""
 MANY = text("""
     SELECT count(*) FROM series
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
@@ -180,14 +185,14 @@ ACCOUNTS = text("""
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5, 6
 """)
-ABSENT = text(f"""
+ABSENT = f"""
     SELECT stock_code,
            string_agg(concat(day, ':', absent, ',', confirmed), ' ') FROM (
         SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
                count(*) FILTER (WHERE confirmations > 1) AS confirmed
         FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
     GROUP BY stock_code
-""")
+"""
 # Days on which no one traded, by the daily candles.
 WITHOUT_TRADES = text("""
     SELECT stock_code,
@@ -421,17 +426,24 @@ class ReportStore:
             "last": last,
         }
         with transaction(self._engine) as connection:
-            statement = _counting(timeframe)
+            told = _counting(timeframe)
             if timeframe.minutes and codes is None:
                 many = connection.execute(MANY, values).scalar_one()
                 sealed = sealed or many > MANY_SERIES
             if timeframe.minutes and sealed:
-                statement = SEALED
-            counted = connection.execute(statement, values).all()
-            absent = connection.execute(ABSENT, values).all()
+                told = SEALED
+            counted, absent = (
+                connection.execute(text(SHARED.format(told=each)), values).all()
+                for each in (told, ABSENT)
+            )
         found = _counted(counted)
-        for code, told in absent:
-            _add_absent(found.setdefault(code, {}), told)
+        merged: dict[tuple[int, str], dict[date, SessionFacts]] = {}
+        for stocks, absences in absent:
+            for code in stocks.split():
+                key = id(found.get(code)), absences
+                if key not in merged:
+                    merged[key] = _with_absent(found.get(code, {}), absences)
+                found[code] = merged[key]
         return found
 
     def accounts(
@@ -676,18 +688,18 @@ class ReportStore:
         return {**row, name: row[name] + self._offset}
 
 
-def _counting(timeframe: Timeframe) -> TextClause:
+def _counting(timeframe: Timeframe) -> str:
     if timeframe is Timeframe.MINUTE_5:
         return OF_FIVE_MINUTES
     return OF_MINUTES if timeframe.minutes else OF_DAYS
 
 
 def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
-    """Decode lists of numbers; equal numbers and days are one object each."""
+    """Decode lists of numbers; equal lists, numbers and days are one object each."""
     known: dict[str, tuple[date, SessionFacts]] = {}
     facts: dict[int, SessionFacts] = {}
-    found = {}
-    for code, numbers in rows:
+    found: dict[str, dict[date, SessionFacts]] = {}
+    for codes, numbers in rows:
         sessions = {}
         for number in numbers[1:-1].split(","):
             told = known.get(number)
@@ -699,17 +711,22 @@ def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
                 )
                 known[number] = told
             sessions[told[0]] = told[1]
-        found[code] = sessions
+        found |= dict.fromkeys(codes.split(), sessions)
     return found
 
 
-def _add_absent(sessions: dict[date, SessionFacts], told: str) -> None:
+def _with_absent(
+    sessions: dict[date, SessionFacts], told: str
+) -> dict[date, SessionFacts]:
+    """The same, of a dictionary of its own: others may have the sessions as well."""
+    found = {**sessions}
     for word in told.split():
         number, _, counts = word.partition(":")
         absent, confirmed = map(int, counts.split(","))
         day = _day(number)
         candles = sessions[day].candles if day in sessions else 0
-        sessions[day] = SessionFacts(candles, absent, confirmed)
+        found[day] = SessionFacts(candles, absent, confirmed)
+    return found
 
 
 def _stock_series(row: Row[Any]) -> StockSeries:
