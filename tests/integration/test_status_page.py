@@ -128,6 +128,16 @@ def test_each_session_has_the_letter_of_what_is_stored(client, engine):
     assert letters(client) == "xctemp"
 
 
+def test_of_stocks_with_the_same_candles_each_has_its_own_absences(client, engine):
+    for code in ("005930", "000660", "035420"):
+        a_series(engine, code)
+        candles_of(engine, slots("2026-11-16")[1:], code)
+    absent(engine, slots("2026-11-16")[:1])
+
+    assert letters(client)[1] == "t"
+    assert letters(client, "000660")[1] == letters(client, "035420")[1] == "m"
+
+
 def test_a_candle_outside_of_the_grid_makes_nothing_complete(client, engine):
     a_series(engine)
     called = kst("2026-11-16 15:20")
