@@ -8,7 +8,7 @@ be changed later without a trace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, time
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -184,6 +184,22 @@ class DailyReport:
     def punctuality(self) -> float | None:
         """The share of due times that were met; None where nothing was due."""
         return self.due_met / self.due if self.due else None
+
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """All that was counted, by the names of the table, the log and the API."""
+        return {
+            "sealed": self.sealed.count,
+            "complete": self.complete,
+            "thin": self.thin,
+            "missing": self.missing,
+            "late": self.late,
+            **asdict(self.tally),
+            "due": self.due,
+            "due_met": self.due_met,
+            "slowdown_seconds": self.slowdown_seconds,
+            "database_bytes": self.database_bytes,
+        }
 
     @property
     def summary(self) -> str:

@@ -340,16 +340,7 @@ def daily_report(found: StoredReport) -> dict[str, Any]:
         "is_made_up": report.is_made_up,
         "summary": report.summary,
         "has_session": report.has_session,
-        "sealed": report.sealed.count,
-        "complete": report.complete,
-        "thin": report.thin,
-        "missing": report.missing,
-        "late": report.late,
-        **asdict(report.tally),
-        "due": report.due,
-        "due_met": report.due_met,
-        "slowdown_seconds": report.slowdown_seconds,
-        "database_bytes": report.database_bytes,
+        **report.figures,
         "timeframes": [
             asdict(frame) | {"coverage": frame.coverage} for frame in report.frames
         ],

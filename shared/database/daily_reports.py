@@ -200,20 +200,11 @@ class DailyReports:
 
     def write(self, report: DailyReport) -> bool:
         """Store a report; False if its day, or its place in the chain, has one."""
-        values = asdict(report.tally) | {
+        values = report.figures | {
             "day": report.day,
             "made_at": report.made_at - self._offset,
             "has_session": report.has_session,
-            "sealed": report.sealed.count,
-            "complete": report.complete,
-            "thin": report.thin,
-            "missing": report.missing,
-            "late": report.late,
-            "due": report.due,
-            "due_met": report.due_met,
-            "slowdown_seconds": report.slowdown_seconds,
             "slowdown_total": report.slowdown_total,
-            "database_bytes": report.database_bytes,
             "timeframes": json.dumps(dict(map(_column, report.frames))),
             "seals_digest": report.sealed.digest,
             "previous": report.previous,
