@@ -1,8 +1,8 @@
-"""Read across the breaks between pages, where no page tells what there is.
+"""Read across the breaks between pages, where rows may have been lost unnoticed.
 
-A page tells all about what lies between its own candles. Between the oldest candle of
-one page and the newest of the next nothing is told: rows may have been lost there. A
-page that begins on a later day has both sides in one answer.
+A page proves what lies between its own candles, but not what lies between its oldest
+and the newest of the next page. A page that begins on a later day has both sides in
+one answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Crossing:
-    """What was found between pages: of the ``unproven`` slots, nothing is known."""
+    """What was found between pages; of ``unproven`` slots, nothing is known."""
 
     candles: dict[datetime, Candle] = field(default_factory=dict)
     rejected: list[RejectedRow] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Crossing:
 
 
 def read_across(work: Workspace, readers: Sequence[PageReader]) -> Crossing:
-    """Prove what there is between the pages that were read.
+    """Prove what lies between the pages that were read.
 
-    A request is spent only where a candle may be missing: where two pages join without
-    a slot in between, or nothing is known to be there, they prove themselves.
+    A request is spent only where a candle may be missing: not where two pages join
+    without a slot in between, or all slots in between are known to be absent.
     """
     crossing = Crossing()
     for reader in readers:
@@ -88,7 +88,7 @@ def _reader_across(
 ) -> PageReader | None:
     """Read from the day on which the newer page ends back to the older page.
 
-    From the anchor of the chain, the pages would end where they ended before.
+    From the chain's own anchor, the pages would break at the same place again.
     """
     anchor = min(last_day(work.timeframe, kst_date(newer.oldest)), work.today)
     if anchor == reader.anchor:

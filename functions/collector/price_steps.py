@@ -1,4 +1,4 @@
-"""Tell from prices alone that they cannot all stand on one basis.
+"""Tell from prices alone that they cannot all be on one basis.
 
 The exchange lets a price move by at most 30 % from the close of the day before. Where
 one opens further away, prices stand on different bases, unless the stock had no limit
