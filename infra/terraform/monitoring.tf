@@ -116,42 +116,38 @@ locals {
     work         = join("|", keys(local.subscriptions))
   }
 
-  # Arguments have the provider's own names; a filter is the metric and the resource that
-  # it belongs to, and what else must hold.
-  alerts = {
+  # On the log: one line is enough.
+  alarms = {
     late = {
-      title                = "Series are late"
-      metric               = "${local.counted}/late"
-      resource             = "cloud_run_revision"
-      only                 = null
-      threshold_value      = 0
-      duration             = "0s"
-      per_series_aligner   = "ALIGN_DELTA"
-      cross_series_reducer = "REDUCE_SUM"
-      severity             = "CRITICAL"
+      title    = "Series are late"
+      metric   = "late"
+      severity = "CRITICAL"
     }
     missing = {
-      title                = "Candles are missing"
-      metric               = "${local.counted}/missing"
-      resource             = "cloud_run_revision"
-      only                 = null
-      threshold_value      = 0
-      duration             = "0s"
-      per_series_aligner   = "ALIGN_DELTA"
-      cross_series_reducer = "REDUCE_SUM"
-      severity             = "ERROR"
+      title    = "Candles are missing"
+      metric   = "missing"
+      severity = "ERROR"
     }
     stale-series = {
-      title                = "Stale series"
-      metric               = "${local.counted}/stale-series"
-      resource             = "cloud_run_revision"
-      only                 = null
-      threshold_value      = 0
-      duration             = "0s"
-      per_series_aligner   = "ALIGN_DELTA"
-      cross_series_reducer = "REDUCE_SUM"
-      severity             = "CRITICAL"
+      title    = "Stale series"
+      metric   = "stale-series"
+      severity = "CRITICAL"
     }
+    token-contested = {
+      title    = "Another program issues tokens for the app key"
+      metric   = "token-contested"
+      severity = "ERROR"
+    }
+    calendar-horizon = {
+      title    = "The trading calendar ends within 60 days"
+      metric   = "horizon-near"
+      severity = "WARNING"
+    }
+  }
+
+  # On a level, for some time. Arguments have the provider's own names; a filter is the
+  # metric and the resource that it belongs to, and what else must hold.
+  levels = {
     dead-letters = {
       title    = "Messages in the dead-letter topic"
       metric   = "pubsub.googleapis.com/subscription/num_undelivered_messages"
@@ -202,29 +198,21 @@ locals {
       cross_series_reducer = "REDUCE_SUM"
       severity             = "WARNING"
     }
-    token-contested = {
-      title                = "Another program issues tokens for the app key"
-      metric               = "${local.counted}/token-contested"
-      resource             = "cloud_run_revision"
-      only                 = null
-      threshold_value      = 0
-      duration             = "0s"
-      per_series_aligner   = "ALIGN_DELTA"
-      cross_series_reducer = "REDUCE_SUM"
-      severity             = "ERROR"
-    }
-    calendar-horizon = {
-      title                = "The trading calendar ends within 60 days"
-      metric               = "${local.counted}/horizon-near"
-      resource             = "cloud_run_revision"
-      only                 = null
-      threshold_value      = 0
-      duration             = "0s"
-      per_series_aligner   = "ALIGN_DELTA"
-      cross_series_reducer = "REDUCE_SUM"
-      severity             = "WARNING"
-    }
   }
+
+  alerts = merge(local.levels, {
+    for name, alarm in local.alarms : name => {
+      title                = alarm.title
+      metric               = "${local.counted}/${alarm.metric}"
+      resource             = "cloud_run_revision"
+      only                 = null
+      threshold_value      = 0
+      duration             = "0s"
+      per_series_aligner   = "ALIGN_DELTA"
+      cross_series_reducer = "REDUCE_SUM"
+      severity             = alarm.severity
+    }
+  })
 }
 
 resource "google_monitoring_notification_channel" "email" {
