@@ -64,15 +64,12 @@ def package_export() -> bytes:
     """The zip of the job that exports candles: the reader, and the core beside it."""
     reader = ROOT / "reader"
     modules = imported_by(*(reader / "tradesmart").glob("*.py"))
+    own = {module for module in modules if module.is_relative_to(reader)}
     return _job_zip(
-        {
-            module.relative_to(
-                reader if module.is_relative_to(reader) else ROOT
-            ).as_posix(): module.read_bytes()
-            for module in modules
-        },
+        _contents(own, reader) | _contents(modules - own),
         lock="export",
-        process="export: python -m tradesmart export $EXPORT_TO",
+        process="export",
+        command="python -m tradesmart export $EXPORT_TO",
     )
 
 
@@ -83,15 +80,16 @@ def package_migration() -> bytes:
     return _job_zip(
         _contents({*modules, migrations / "alembic.ini"}),
         lock="job",
-        process="migrate: python -m infra.migrate",
+        process="migrate",
+        command="python -m infra.migrate",
     )
 
 
-def _job_zip(contents: dict[str, bytes], *, lock: str, process: str) -> bytes:
+def _job_zip(
+    contents: dict[str, bytes], *, lock: str, process: str, command: str
+) -> bytes:
     """A job's own process, as web too: without that the buildpack builds nothing."""
-    command = process.partition(": ")[2]
-    procfile = f"web: {command}\n{process}\n"
-    contents["Procfile"] = procfile.encode()
+    contents["Procfile"] = f"web: {command}\n{process}: {command}\n".encode()
     contents["requirements.txt"] = (LOCKS / f"{lock}.txt").read_bytes()
     return _zip(contents)
 
@@ -104,8 +102,8 @@ def package(function: topology.Function) -> bytes:
     return _zip(contents)
 
 
-def _contents(paths: set[Path]) -> dict[str, bytes]:
-    return {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in paths}
+def _contents(paths: set[Path], root: Path = ROOT) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
 
 
 def _zip(contents: dict[str, bytes]) -> bytes:
