@@ -10,9 +10,13 @@ wanted=" $* "
 oldest=$(sed -n 's/^requires-python = ">=\(.*\)"$/\1/p' pyproject.toml)
 deployed=$(sed -n 's/^python: "\(.*\)"$/\1/p' infra/pipeline.yaml)
 
+is_wanted() { # is_wanted NAME
+  [[ $wanted == "  " || $wanted == *" $1 "* ]]
+}
+
 lock() { # lock NAME REQUIREMENTS [NAME OF A LOCK TO AGREE WITH ...]
   local name=$1 requirements=$2 other agreeing=()
-  [[ $wanted == "  " || $wanted == *" $name "* ]] || return 0
+  is_wanted "$name" || return 0
   for other in "${@:3}"; do agreeing+=(--constraints "locks/$other.txt"); done
   echo "locks/$name.txt"
   # shellcheck disable=SC2086 # options are words
@@ -22,7 +26,7 @@ lock() { # lock NAME REQUIREMENTS [NAME OF A LOCK TO AGREE WITH ...]
 
 # What is deployed has to be there as wheels for the Python that it is deployed with.
 try() { # try NAME
-  [[ $wanted == "  " || $wanted == *" $1 "* ]] || return 0
+  is_wanted "$1" || return 0
   "$uv" pip install --quiet --dry-run --require-hashes --only-binary :all: \
     --python-version "$deployed" --python-platform linux --target /nonexistent \
     -r "locks/$1.txt"

@@ -2,9 +2,9 @@
 
 It compares the seals with the candles that they are of, and follows the chain of the
 daily reports, in the database of the running stack, or in that of ``DATABASE_URL`` or
-``CLOUD_SQL_INSTANCE``. One line names each
-difference, and a message for each series reads it from the broker again. Exit status:
-0 without a difference, 1 with one, 2 if the database could not be read.
+``CLOUD_SQL_INSTANCE``. One line names each difference, and a message for each series
+reads it from the broker again. Exit status: 0 without a difference, 1 with one, 2 if
+the database could not be read.
 """
 
 from __future__ import annotations

@@ -19,6 +19,6 @@ output "egress_address" {
 }
 
 output "functions" {
-  description = "Where the functions are; only Pub/Sub reaches them."
+  description = "Where the functions are: Pub/Sub reaches them, and viewers the status page."
   value       = local.uri_of
 }

@@ -164,7 +164,7 @@ resource "google_project_iam_member" "builder_sources" {
   }
 }
 
-# The image of the migration job is built from its zip.
+# The images of the jobs are built from their zips.
 resource "google_storage_bucket_iam_member" "builder" {
   bucket = google_storage_bucket.sources.name
   role   = "roles/storage.objectViewer"
