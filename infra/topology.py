@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -128,6 +129,17 @@ def ticks(topology: Topology) -> list[Tick]:
     """The schedules that ask for new candles."""
     schedules = topology.schedules.values()
     return Tick.all_of(each for each in schedules if each.topic == "triggers")
+
+
+def schedules_setting(topology: Topology) -> str:
+    """``SCHEDULES`` as a function is told it: what fires triggers, and with what."""
+    return json.dumps(
+        [
+            {"cron": schedule.cron, "payload": schedule.payload}
+            for schedule in topology.schedules.values()
+            if schedule.topic == "triggers"
+        ]
+    )
 
 
 def load(path: Path = PIPELINE) -> Topology:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -315,16 +314,6 @@ class Stack:
         parts = [*self.functions.values(), self.broker, database, pubsub]
         stop_all(filter(None, parts))
 
-    def _schedules(self) -> str:
-        """What fires triggers: it is fired here once the first collection is over."""
-        return json.dumps(
-            [
-                {"cron": schedule.cron, "payload": schedule.payload}
-                for schedule in self.topology.schedules.values()
-                if schedule.topic == "triggers"
-            ]
-        )
-
     def _function_environ(self, name: str) -> dict[str, str]:
         function = self.topology.functions[name]
         url = self.database_url
@@ -334,6 +323,8 @@ class Stack:
             "DATABASE_URL": url,
             "DATABASE_POOL": str(function.database_pool),
         }
+        # They are fired here once the first collection is over.
+        schedules = {"SCHEDULES": topology.schedules_setting(self.topology)}
         return {
             **_environ(),
             "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -344,7 +335,7 @@ class Stack:
             "MESSAGE_ID_SCOPE": self._scope,
             "SECRET_MANAGER_EMULATOR_HOST": self.secrets.host,
             **(database if function.database != "none" else {}),
-            **({"SCHEDULES": self._schedules()} if function.reads_schedules else {}),
+            **(schedules if function.reads_schedules else {}),
             "KIWOOM_BASE_URL": self.base_url,
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",

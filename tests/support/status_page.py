@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from contextlib import contextmanager
@@ -73,13 +72,9 @@ def write(engine):
 @contextmanager
 def running(url, folder, now=NOW):
     """The function as it runs in production, living at ``now``."""
-    function = topology.load().functions["status_page"]
+    pipeline = topology.load()
+    function = pipeline.functions["status_page"]
     port = free_port()
-    schedules = [
-        {"cron": each.cron, "payload": each.payload}
-        for each in topology.load().schedules.values()
-        if each.topic == "triggers"
-    ]
     child = Child(
         "status_page",
         [
@@ -95,7 +90,7 @@ def running(url, folder, now=NOW):
             "THREADS": "8",
             "DATABASE_POOL": "2",
             "DATABASE_URL": url,
-            "SCHEDULES": json.dumps(schedules),
+            "SCHEDULES": topology.schedules_setting(pipeline),
             "CLOCK_OFFSET_SECONDS": str((now - datetime.now(UTC)).total_seconds()),
         },
         cwd=servers.ROOT,
