@@ -30,14 +30,6 @@ SESSIONS = 250
 STOCKS = {f"{number:06}": f"종목 {number}" for number in range(10, 27_010, 10)}
 # One stock in ten does not trade for an hour of each session.
 THIN_EVERY, EMPTY_MINUTES = 10, 60
-SERIES = text("""
-    INSERT INTO series (stock_code, timeframe, covered_from, wanted_from, loaded_on,
-                        settled_through, oldest, asked_at)
-    SELECT code, cast(:timeframe AS text), cast(:first AS date), cast(:first AS date),
-           cast(:first AS date), cast(:settled AS date), cast(:first AS date),
-           cast(:asked_at AS timestamptz)
-    FROM unnest(cast(:codes AS text[])) AS c (code)
-""")
 # Digests that are those of nothing: the page does not recompute them.
 SEALS = text("""
     INSERT INTO session_seals (stock_code, timeframe, session_date, candles, on_grid,
@@ -90,7 +82,8 @@ def seed(url):
         values = {
             "timeframe": timeframe.value,
             "first": days[0],
-            "settled": SETTLED,
+            "last": SETTLED,
+            "oldest": days[0],
             "asked_at": NOW,
             "every": THIN_EVERY,
             "empty": empty,
@@ -102,7 +95,7 @@ def seed(url):
         for codes in seeded_market.batched(STOCKS, seeded_market.AT_ONCE):
             part = values | {"codes": codes}
             with transaction(engine) as connection:
-                connection.execute(SERIES, part)
+                connection.execute(seeded_market.SERIES, part)
                 connection.execute(SEALS, part)
                 connection.execute(ABSENT, part | {"slots": empty_slots})
                 connection.execute(FORMING, part | {"slots": opened})
