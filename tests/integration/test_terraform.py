@@ -656,16 +656,23 @@ def test_the_migration_is_a_job_inside_the_network(resources):
     assert task["vpc_access"][0]["network_interfaces"][0]["subnetwork"] == "internal"
     assert container["command"] == ["/cnb/process/migrate"]
     assert re.search(r"/functions/migrate:migrate-[0-9a-f]{12}$", container["image"])
+    assert variables.keys() == {
+        *("CLOUD_SQL_INSTANCE", "DATABASE_GRANTS", "DATABASE_NAME", "DATABASE_USER"),
+        "GOOGLE_CLOUD_PROJECT",
+    }
+    assert variables["CLOUD_SQL_INSTANCE"].startswith("demo-proj:asia-northeast3:")
+    assert variables["DATABASE_NAME"] == "pipeline"
     assert variables["DATABASE_USER"] == "migrator@demo-proj.iam"
     assert "collector=" in variables["DATABASE_GRANTS"]
 
 
-def test_images_are_built_with_the_python_of_the_functions():
+def test_images_are_built_with_the_python_and_the_account_of_the_functions():
     """By a builder that has it; the one that is called latest may not."""
     job = (TERRAFORM / "job.tf").read_text(encoding="utf-8")
     build = (TERRAFORM / "job.cloudbuild.yaml").read_text(encoding="utf-8")
 
     assert "_PYTHON=${local.pipeline.python}.x" in job
+    assert "--service-account=${google_service_account.builder.id}" in job
     assert "GOOGLE_PYTHON_VERSION=$_PYTHON" in build
     assert "builder:google-24" in build
 
@@ -682,19 +689,29 @@ def test_what_is_built_waits_for_the_rights_of_its_builder(awaited):
         "time_sleep.builder_rights" in awaited["google_cloudfunctions2_function.this"]
     )
     assert "time_sleep.builder_rights" in awaited["terraform_data.job_image"]
-    assert "terraform_data.job_image" in awaited["google_cloud_run_v2_job.migrate"]
-    rights = {address for address in awaited if address.endswith("_member.builder")}
-    assert len(rights) == 3
+    for job in ("migrate", "export"):
+        assert "terraform_data.job_image" in awaited[f"google_cloud_run_v2_job.{job}"]
+    rights = {address for address in awaited if "_member.builder" in address}
+    assert len(rights) == 4
     assert awaited["time_sleep.builder_rights"] >= rights
 
 
-def test_every_alert_waits_until_its_metric_is_known(awaited, resources):
+def test_every_alert_waits_until_its_metric_is_known(awaited):
     alerts = [each for each in awaited if "google_monitoring_alert_policy" in each]
 
     assert alerts
     for alert in alerts:
         assert "time_sleep.log_metrics" in awaited[alert]
-    assert resources("time_sleep")["log_metrics"]["create_duration"] == "600s"
+
+
+def test_every_wait_is_as_long_as_google_needs(resources):
+    waits = resources("time_sleep")
+
+    assert {name: wait["create_duration"] for name, wait in waits.items()} == {
+        "apis": "120s",
+        "builder_rights": "120s",
+        "log_metrics": "600s",
+    }
 
 
 def test_a_provider_without_what_we_use_is_refused():
