@@ -151,11 +151,6 @@ class DailyReport:
         return chained(self.previous, self.day, self.sealed.digest)
 
     @property
-    def series(self) -> int:
-        """How many series of targets there were."""
-        return sum(frame.series for frame in self.frames)
-
-    @property
     def complete(self) -> int:
         """Sessions with a candle in every slot."""
         return sum(frame.complete for frame in self.frames)

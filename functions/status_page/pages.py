@@ -230,7 +230,6 @@ class Routes:
                 now,
                 limit=MOST_CANDLES,
             )
-            days = newest_sessions(judge, SESSIONS)[::-1]
             history = History()
             if first:
                 history = services.reports.history(
@@ -245,8 +244,6 @@ class Routes:
                 "session": session,
                 "history": history,
                 "candles": list(reversed(page.candles))[:TABLE_ROWS],
-                "settled_through": page.settled_through,
-                "row": days.index(session) if session in days else 0,
                 "start": (now - CHARTED[frame]).astimezone(KST).date(),
                 "marks": _chart_marks(history),
             }

@@ -57,7 +57,6 @@ class Words:
 def words(language: str) -> Words:
     """The words of a language."""
     # English remedies stand where errors and reasons are defined.
-    # English remedies stand where errors and reasons are defined.
     remedies = {} if language == ENGLISH else _read(f"remedies.{language}")
     return Words(language, _read(language), remedies)
 
