@@ -20,8 +20,8 @@ from functions.status_page.explain import (
 )
 from functions.status_page.parameters import (
     Parameters,
+    day_of,
     instant_of,
-    session_of,
     timeframe_of,
 )
 from functions.status_page.problems import bad, unknown
@@ -134,7 +134,7 @@ class Routes:
 
     def session(self, code: str, timeframe: str, session: str) -> Response:
         """One session of a series, with each of its candle slots."""
-        frame, day = timeframe_of(timeframe), session_of(session)
+        frame, day = timeframe_of(timeframe), day_of(session, "session")
         Parameters().refuse_the_rest()
 
         def build() -> object:
@@ -225,7 +225,7 @@ class Routes:
 
     def report(self, date: str) -> Response:
         """The report of one day, and what has become of its seals."""
-        day = report_day(date)
+        day = day_of(date, "date")
         Parameters().refuse_the_rest()
 
         def build() -> object:
@@ -271,17 +271,6 @@ def chosen_days(
     if len(days) > MOST_SESSIONS:
         raise bad("start", "too_long", count=len(days), most=MOST_SESSIONS)
     return days
-
-
-def report_day(value: str) -> date:
-    """The day in the address of a report.
-
-    Raises:
-        RequestError: If it is none.
-    """
-    day = Parameters({"date": [value]}).day("date")
-    assert day is not None
-    return day
 
 
 def one_session(

@@ -26,14 +26,13 @@ from functions.status_page.api import (
     SESSIONS,
     one_run,
     one_session,
-    report_day,
 )
 from functions.status_page.candles import MOST_CANDLES
 from functions.status_page.explain import series_report
 from functions.status_page.parameters import (
     Parameters,
+    day_of,
     instant_of,
-    session_of,
     stock_of,
     timeframe_of,
 )
@@ -161,8 +160,8 @@ class Routes:
 
     def cell(self, timeframe: str, code: str, session: str) -> Response:
         """One cell of the map: how a session of a series stands, and why."""
-        frame, day, given = timeframe_of(timeframe), session_of(session), Parameters()
-        look = _Look(given)
+        frame, day = timeframe_of(timeframe), day_of(session, "session")
+        given = _Look(Parameters())
 
         def build() -> dict[str, Any]:
             report, now = one_session(self._services, frame, code, day)
@@ -178,7 +177,7 @@ class Routes:
                 "most": MOST_TIMES,
             }
 
-        return self._page("cell.html", look, build)
+        return self._page("cell.html", given, build)
 
     def stocks(self) -> Response:
         """All targets, and where a search for a stock leads."""
@@ -296,7 +295,7 @@ class Routes:
 
     def report(self, date: str) -> Response:
         """The report of one day: one file that can be printed, kept, and sent."""
-        day = report_day(date)
+        day = day_of(date, "date")
         given = _Look(Parameters())
 
         def build() -> dict[str, Any]:

@@ -122,9 +122,9 @@ def stock_of(code: str, stocks: Sequence[StockName]) -> StockName:
     raise unknown("stock", code, [stock.code for stock in stocks], nearest=like)
 
 
-def session_of(value: str) -> date:
-    """A day in Seoul, from a path."""
-    day = Parameters({"session": [value]}).day("session")
+def day_of(value: str, name: str) -> date:
+    """A day in Seoul, from the part of a path that has this name."""
+    day = Parameters({name: [value]}).day(name)
     assert day is not None
     return day
 
