@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
@@ -185,14 +185,7 @@ class Routes:
 
         def build() -> object:
             found = self._services.reports.runs(limit + 1, since)
-            told: dict[str, object] = {
-                "runs": [views.run(run) for run in found[:limit]]
-            }
-            if len(found) > limit:
-                last = views.run(found[limit - 1])["recorded_at"]
-                query = urlencode({"limit": limit, "before": last})
-                told["next"] = f"{request.host_url}api/runs?{query}"
-            return told
+            return _page("runs", [*map(views.run, found)], limit, "recorded_at")
 
         return self._answer(build)
 
@@ -212,14 +205,7 @@ class Routes:
 
         def build() -> object:
             found = self._services.reports.daily.newest(limit + 1, before)
-            told: dict[str, object] = {
-                "reports": [views.daily_report(each) for each in found[:limit]]
-            }
-            if len(found) > limit:
-                last = found[limit - 1].report.day
-                query = urlencode({"limit": limit, "before": last})
-                told["next"] = f"{request.host_url}api/reports?{query}"
-            return told
+            return _page("reports", [*map(views.daily_report, found)], limit, "day")
 
         return self._answer(build)
 
@@ -246,6 +232,21 @@ class Routes:
 
     def _codes(self) -> set[str]:
         return {stock.code for stock in self._services.reports.stocks()}
+
+
+def _page(
+    name: str, found: list[dict[str, Any]], limit: int, place: str
+) -> dict[str, object]:
+    """The first ``limit``, and where the next are, if one more was found.
+
+    Those are the ones before the ``place`` of the last one.
+    """
+    shown = found[:limit]
+    told: dict[str, object] = {name: shown}
+    if len(found) > limit:
+        query = urlencode({"limit": limit, "before": shown[-1][place]})
+        told["next"] = f"{request.host_url}api/{name}?{query}"
+    return told
 
 
 def chosen_days(
