@@ -171,6 +171,11 @@ class DailyReport:
         return sum(frame.late for frame in self.frames)
 
     @property
+    def is_fine(self) -> bool:
+        """Whether no series was late, no candle missing and no task dead."""
+        return not (self.late or self.missing or self.tally.dead_tasks)
+
+    @property
     def is_made_up(self) -> bool:
         """Whether it was made after the next day was over: how it was is not known."""
         return self.made_at >= ends_at(self.day + DAY)
