@@ -12,6 +12,7 @@ from functions.status_page.problems import RequestError, unknown
 from functions.status_page.status import Counts, GapFinder, Overview, overview
 from shared.daily_reports import Since, span
 from shared.freshness import DueTimes
+from shared.stocks import STOCK_CODE
 from shared.verdicts import Judge
 
 if TYPE_CHECKING:
@@ -133,10 +134,10 @@ class Services:
         Raises:
             RequestError: If there is no such stock, or nothing of it was ever loaded.
         """
-        stock = stock_of(code, self.reports.stocks())
         newest = judge.calendar.latest_opened(judge.now) or judge.calendar.first
-        found = self.reports.series([judge.timeframe], newest, [stock.code])
-        if not found:
-            told = {"stock": f"{stock.code} {stock.name}"}
-            raise RequestError(404, "stock", "never_loaded", told)
-        return found[0]
+        if STOCK_CODE.fullmatch(code):
+            for found in self.reports.series([judge.timeframe], newest, [code]):
+                return found
+        stock = stock_of(code, self.reports.stocks())
+        told = {"stock": f"{stock.code} {stock.name}"}
+        raise RequestError(404, "stock", "never_loaded", told)
