@@ -210,17 +210,7 @@ def problem_cells(
 
 def gaps(source: Sessions, judge: Judge) -> list[Gaps]:
     """Every series with missing candles, over all that was ever asked for."""
-    newest = judge.calendar.latest_opened(judge.now)
-    if newest is None:
-        return []
-    series = source.series([judge.timeframe], newest)
-    begins = [begin[0] for each in series if (begin := judge.begins(each.facts))]
-    if not begins:
-        return []
-    days = judge.sessions(min(begins), newest)
-    if not days:
-        return []
-    return gaps_of(source, judge, days)
+    return gaps_of(source, judge, _ever_asked(source, judge))
 
 
 def gaps_of(
@@ -232,13 +222,7 @@ def gaps_of(
     sealed: bool = False,
 ) -> list[Gaps]:
     """The series with missing candles in these sessions, of all stocks or of some."""
-    found = coverage(source, judge, days, codes, sealed=sealed)
-    short = [row for row in found.rows if State.MISSING in row.letters]
-    if not short:
-        return []
-    codes = [row.stock.code for row in short]
-    stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
-    return [_gaps(judge, row, days, stored.get(row.stock.code, {})) for row in short]
+    return _gaps_in(source, judge, coverage(source, judge, days, codes, sealed=sealed))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -252,31 +236,32 @@ class Census:
 def census(source: Sessions, judge: Judge) -> Census:
     """Count all sessions that were ever asked for, some of them at a time."""
     counted = Census()
-    newest = judge.calendar.latest_opened(judge.now)
-    if newest is None:
-        return counted
-    series = source.series([judge.timeframe], newest)
-    begins = [begin[0] for each in series if (begin := judge.begins(each.facts))]
-    days = judge.sessions(min(begins), newest) if begins else []
+    days = _ever_asked(source, judge)
     for place in range(0, len(days), AT_ONCE):
-        part = days[place : place + AT_ONCE]
-        rows = coverage(source, judge, part).rows
-        short = [row for row in rows if State.MISSING in row.letters]
-        counted.sessions.update("".join(row.letters for row in rows))
-        counted.missing += _missing(source, judge, part, short)
+        found = coverage(source, judge, days[place : place + AT_ONCE])
+        counted.sessions.update("".join(row.letters for row in found.rows))
+        counted.missing += sum(gap.candles for gap in _gaps_in(source, judge, found))
     return counted
 
 
-def _missing(
-    source: Sessions, judge: Judge, days: Sequence[date], short: Sequence[Row]
-) -> int:
+def _ever_asked(source: Sessions, judge: Judge) -> list[date]:
+    """The sessions from the first that any series begins with to the newest."""
+    newest = judge.calendar.latest_opened(judge.now)
+    if newest is None:
+        return []
+    series = source.series([judge.timeframe], newest)
+    begins = [begin[0] for each in series if (begin := judge.begins(each.facts))]
+    return judge.sessions(min(begins), newest) if begins else []
+
+
+def _gaps_in(source: Sessions, judge: Judge, found: Coverage) -> list[Gaps]:
+    """The gaps of the rows with missing candles, which are counted one by one."""
+    short = [row for row in found.rows if State.MISSING in row.letters]
     if not short:
-        return 0
-    codes = [row.stock.code for row in short]
+        return []
+    days, codes = found.sessions, [row.stock.code for row in short]
     stored = source.sessions(judge.timeframe, days[0], days[-1], codes)
-    return sum(
-        _gaps(judge, row, days, stored.get(row.stock.code, {})).candles for row in short
-    )
+    return [_gaps(judge, row, days, stored.get(row.stock.code, {})) for row in short]
 
 
 def _gaps(
