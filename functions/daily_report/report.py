@@ -121,11 +121,8 @@ def _kept(day: date, reports: Reports) -> Outcome:
     stored = reports.of(day)
     if stored is None:
         raise _refused(f"{day} is before the first report")
-    return Outcome(report=stored.report, since=_since(reports, stored.report))
-
-
-def _since(reports: Reports, report: DailyReport) -> Since:
-    return Since.of(report.sealed, reports.sealed(*span(report.day)))
+    since = Since.of(stored.report.sealed, reports.sealed(*span(day)))
+    return Outcome(report=stored.report, since=since)
 
 
 class _Maker:
