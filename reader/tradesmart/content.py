@@ -30,22 +30,21 @@ DAY = 24 * 3600 * 1_000_000
 EPOCH = np.datetime64("1970-01-01", "D")
 
 
-def lines(columns: Iterable[pa.Array], separator: str = ",") -> pa.Array:
-    """Each row as one line; nothing stands for null."""
+def text(columns: Iterable[pa.Array]) -> pa.Buffer:
+    """All rows as UTF-8, with commas, and a line feed between them; null is empty."""
     strings = [column.cast(pa.string()) for column in columns]
-    return pc.binary_join_element_wise(
-        *strings, separator, null_handling="replace", null_replacement=""
+    rows = pc.binary_join_element_wise(
+        *strings, ",", null_handling="replace", null_replacement=""
     )
+    whole = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
+    return pc.binary_join(whole, "\n")[0].as_buffer()
 
 
 def digest(table: pa.Table) -> str:
     """SHA-256 of the rows of a small table, in their order."""
     found = sha256(",".join(table.column_names).encode() + b"\n")
     for batch in table.to_batches():
-        told = pc.binary_join(
-            pa.ListArray.from_arrays([0, len(batch)], lines(batch.columns)), "\n"
-        )
-        found.update(told[0].as_buffer())
+        found.update(text(batch.columns))
         found.update(b"\n")
     return found.hexdigest()
 
@@ -80,15 +79,10 @@ class Sealing:
         opened = frames.instants(table)
         epochs = pa.array(opened // 1_000_000)
         columns = [table.column(name).combine_chunks() for name in SEALED]
-        text = pc.binary_join(
-            pa.ListArray.from_arrays(
-                pa.array([0, len(table)], pa.int32()), lines([epochs, *columns])
-            ),
-            "\n",
-        )[0].as_buffer()
-        breaks = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n")) + 1
-        ends = np.append(breaks, len(text))
-        content = memoryview(text)
+        rows = text([epochs, *columns])
+        breaks = np.flatnonzero(np.frombuffer(rows, dtype=np.uint8) == ord("\n")) + 1
+        ends = np.append(breaks, len(rows))
+        content = memoryview(rows)
         for key, first, beyond in self._parts(table, opened):
             if key != self._open:
                 self._close()

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from shared.verdicts import (
     Verdict,
     settled,
 )
+from tradesmart.request import EPOCH
 from tradesmart.schedules import TICKS
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from shared.sessions import Calendar
     from tradesmart.request import Request
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NAMES = {
     State.COMPLETE: "complete",

@@ -16,14 +16,13 @@ from shared.stocks import STOCK_CODE
 from tradesmart import frames
 from tradesmart.errors import IncompleteData, describe
 from tradesmart.judgement import (
-    EPOCH,
     MICROSECOND,
     NAMES,
     NONE,
     Judgement,
     microseconds,
 )
-from tradesmart.request import KOREAN, Moment, Request, parse, zone
+from tradesmart.request import EPOCH, KOREAN, Moment, Request, parse, zone
 from tradesmart.source import open_source
 
 if TYPE_CHECKING:

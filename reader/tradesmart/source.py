@@ -180,6 +180,9 @@ def _is_held(lock: Path) -> bool:
 
 def _same_database(one: str, other: str) -> bool:
     """Whether two URLs name one database, whatever the account."""
-    first, second = (urlsplit(url) for url in (one, other))
-    places = [(url.netloc.rpartition("@")[2], url.path) for url in (first, second)]
-    return places[0] == places[1]
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2], parts.path

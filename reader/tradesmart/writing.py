@@ -99,8 +99,7 @@ class _Csv:
 
     def write(self, table: pa.Table) -> None:
         columns = [_told(table.column(name)) for name in table.column_names]
-        whole = pa.ListArray.from_arrays([0, len(table)], content.lines(columns))
-        self._file.write(pc.binary_join(whole, "\n")[0].as_buffer())
+        self._file.write(content.text(columns))
         self._file.write(b"\n" if len(table) else b"")
 
     def close(self) -> None:
