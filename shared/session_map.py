@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NOTHING = SessionFacts()
 NOTHING_STORED: Mapping[date, SessionFacts] = {}
+# With more series than this, seals are read instead of the candles that they are of;
+# `make verify` compares them.
+MANY_SERIES = 300
 # So many sessions of a whole market are held in memory at a time.
 AT_ONCE = 250
 

@@ -11,7 +11,7 @@ from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
 from shared.freshness import PATIENCE
-from shared.session_map import gaps, gaps_of
+from shared.session_map import MANY_SERIES, gaps, gaps_of
 from shared.sessions import DAY, kst_date
 from shared.verdicts import Judge, Reason, State, Verdict
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # So many problems are told, the newest first.
 MOST_PROBLEMS = 10
-# With more series than this, seals are believed, which `make verify` compares.
-MANY_SERIES = 300
 # A day ends a moment before the next begins.
 MOMENT = timedelta(seconds=1)
 

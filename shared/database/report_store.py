@@ -6,15 +6,17 @@ that a stack that lives at another moment tells one time.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
+from shared.database import session_counts
 from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
+from shared.database.session_counts import between
 from shared.reports import (
     Account,
     Action,
@@ -39,15 +41,16 @@ from shared.reports import (
 )
 from shared.series import Series
 from shared.sessions import DAY, midnight
-from shared.verdicts import SeriesFacts, SessionFacts
+from shared.verdicts import SeriesFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
 
     from sqlalchemy import Engine, Row
 
     from shared.freshness import Due
+    from shared.verdicts import SessionFacts
 
 # Any transaction that writes changes the snapshot: while it is the same, so is all that
 # was committed. It takes no table.
@@ -102,74 +105,6 @@ LATE_GROUPS = text(f"""
     GROUP BY timeframe, never_loaded, cause.state, error_code
     ORDER BY count(*) DESC
 """)
-# Of each session of a stock one number, a thousand times the day (counted from 2000)
-# plus how many candles it has. A list of numbers costs a tenth of rows, and stocks with
-# the same list, as most are, share a row. A candle that opens in no slot of the grid
-# does not count: in the ten minutes of the closing call, and in the pause after the
-# session.
-DAY_OF = "((opened_at AT TIME ZONE interval '9 hours')::date - date '2000-01-01')"
-IN_RANGE = """
-    timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
-    AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
-"""
-SHARED = """
-    SELECT string_agg(stock_code, ' ') AS codes, told::text
-    FROM ({told}) AS stocks (stock_code, told) GROUP BY stocks.told
-"""
-OF_MINUTES = f"""
-    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
-        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
-        FROM candles WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
-    GROUP BY stock_code
-"""
-OF_FIVE_MINUTES = f"""
-    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
-        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
-        FROM candles JOIN market_sessions
-          ON session_date = (opened_at AT TIME ZONE interval '9 hours')::date
-        WHERE {IN_RANGE}
-          AND NOT (opened_at >= closes_at - interval '10 minutes'
-                   AND opened_at < closes_at)
-          AND NOT (opened_at > closes_at + interval '5 minutes'
-                   AND opened_at < closes_at + interval '30 minutes')
-        GROUP BY 1, 2) AS counted
-    GROUP BY stock_code
-"""
-OF_DAYS = f"""
-    SELECT stock_code, array_agg({DAY_OF} * 1000 + 1)
-    FROM candles WHERE {IN_RANGE} GROUP BY stock_code
-"""
-# Of a whole market, settled minutes are taken from their seals: there are a hundred
-# times as many candles. What was changed behind our backs is found by `make verify`.
-SEALED = f"""
-    SELECT stock_code, array_agg(number) FROM (
-        SELECT stock_code,
-               (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
-                   AS number
-        FROM session_seals
-        WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
-          AND (cast(:codes AS text[]) IS NULL
-               OR stock_code = ANY(cast(:codes AS text[])))
-        UNION ALL
-        SELECT series.stock_code, fresh.day * 1000 + fresh.candles
-        FROM series CROSS JOIN LATERAL (
-            SELECT {DAY_OF} AS day, count(*) AS candles FROM candles
-            WHERE candles.stock_code = series.stock_code
-              AND candles.timeframe = :timeframe
-              AND opened_at >= greatest(
-                  :first, (settled_through + 1)::timestamp
-                          AT TIME ZONE interval '9 hours')
-              AND opened_at < :beyond
-            GROUP BY 1) AS fresh
-        WHERE series.timeframe = :timeframe
-          AND (cast(:codes AS text[]) IS NULL
-               OR series.stock_code = ANY(cast(:codes AS text[])))) AS counted
-    GROUP BY stock_code
-"""
-MANY = text("""
-    SELECT count(*) FROM series
-    WHERE timeframe = :timeframe AND covered_from IS NOT NULL
-""")
 # Most series of a market have the same proofs: thousands of rows become a few.
 ACCOUNTS = text("""
     SELECT covered_from, settled_through, accounted_for,
@@ -184,25 +119,6 @@ ACCOUNTS = text("""
     FROM series JOIN stocks USING (stock_code)
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5, 6
-""")
-ABSENT = f"""
-    SELECT stock_code,
-           string_agg(concat(day, ':', absent, ',', confirmed), ' ') FROM (
-        SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
-               count(*) FILTER (WHERE confirmations > 1) AS confirmed
-        FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
-    GROUP BY stock_code
-"""
-# Days on which no one traded, by the daily candles.
-WITHOUT_TRADES = text("""
-    SELECT stock_code,
-           string_agg(((opened_at AT TIME ZONE interval '9 hours')::date
-                       - date '2000-01-01')::text, ' ')
-    FROM candles
-    WHERE timeframe = '1d' AND volume = 0
-      AND opened_at >= :first AND opened_at < :beyond
-      AND stock_code = ANY(cast(:codes AS text[]))
-    GROUP BY stock_code
 """)
 MARKS = text("""
     SELECT stock_code, effective_by AS day, 1 AS mark FROM corporate_actions
@@ -319,11 +235,7 @@ SETTLED_THROUGH = text("""
     SELECT settled_through FROM series
     WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
-# Days are counted from here.
-EPOCH = date(2000, 1, 1)
 MOST_HISTORY = 200
-# With more series than this, seals are read instead of the candles that they are of.
-MANY_SERIES = 300
 SEALED_AT = ("sealed_at", "first_sealed_at")
 FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
 
@@ -419,32 +331,10 @@ class ReportStore:
 
         With ``sealed``, and of a whole market, settled minutes are told by their seals.
         """
-        values = _days(start, last) | {
-            "timeframe": timeframe.value,
-            "codes": _codes(codes),
-            "start": start,
-            "last": last,
-        }
         with transaction(self._engine) as connection:
-            told = _counting(timeframe)
-            if timeframe.minutes and codes is None:
-                many = connection.execute(MANY, values).scalar_one()
-                sealed = sealed or many > MANY_SERIES
-            if timeframe.minutes and sealed:
-                told = SEALED
-            counted, absent = (
-                connection.execute(text(SHARED.format(told=each)), values).all()
-                for each in (told, ABSENT)
+            return session_counts.sessions(
+                connection, timeframe, start, last, codes, sealed=sealed
             )
-        found = _counted(counted)
-        merged: dict[tuple[int, str], dict[date, SessionFacts]] = {}
-        for stocks, absences in absent:
-            for code in stocks.split():
-                key = id(found.get(code)), absences
-                if key not in merged:
-                    merged[key] = _with_absent(found.get(code, {}), absences)
-                found[code] = merged[key]
-        return found
 
     def accounts(
         self, timeframe: Timeframe, last: date | None, over_at: datetime | None
@@ -480,16 +370,14 @@ class ReportStore:
         self, start: date, last: date, codes: Sequence[str]
     ) -> dict[str, frozenset[date]]:
         """Days on which a stock did not trade, by its daily candles."""
-        values = _days(start, last) | {"codes": _codes(codes)}
         with transaction(self._engine) as connection:
-            rows = connection.execute(WITHOUT_TRADES, values).all()
-        return {code: frozenset(map(_day, days.split())) for code, days in rows}
+            return session_counts.days_without_trades(connection, start, last, codes)
 
     def marks(
         self, timeframe: Timeframe, start: date, last: date
     ) -> dict[str, dict[date, Mark]]:
         """What else happened to sessions from ``start`` to ``last``, by stock."""
-        values = _days(start, last) | {
+        values = between(start, last) | {
             "timeframe": timeframe.value,
             "start": start,
             "last": last,
@@ -588,7 +476,7 @@ class ReportStore:
         self, stock_code: str, timeframe: Timeframe, start: date, last: date
     ) -> History:
         """Corporate actions of a series, and what happened to its days in a range."""
-        values = _key(stock_code, timeframe) | _days(start, last)
+        values = _key(stock_code, timeframe) | between(start, last)
         values["limit"] = MOST_HISTORY
         with transaction(self._engine) as connection:
             actions = connection.execute(ACTIONS, values).mappings().all()
@@ -606,17 +494,18 @@ class ReportStore:
         self, stock_code: str, timeframe: Timeframe, start: date, last: date
     ) -> StoredSlots:
         """What is stored of each candle slot from ``start`` to ``last``."""
-        values = _key(stock_code, timeframe) | _days(start, last)
+        values = _key(stock_code, timeframe) | between(start, last)
         with transaction(self._engine) as connection:
             rows = connection.execute(SLOTS, values).all()
-            without = connection.execute(
-                WITHOUT_TRADES, values | {"codes": [stock_code]}
-            ).first()
-        days = without[1].split() if without and timeframe.minutes else ()
+            without: dict[str, frozenset[date]] = {}
+            if timeframe.minutes:
+                without = session_counts.days_without_trades(
+                    connection, start, last, [stock_code]
+                )
         return StoredSlots(
             candles=frozenset(at for at, confirmations in rows if not confirmations),
             confirmations={at: n for at, n in rows if n},
-            days_without_trades=frozenset(map(_day, days)),
+            days_without_trades=without.get(stock_code, frozenset()),
         )
 
     def candles(  # noqa: PLR0913 - a series, a range and three conditions
@@ -688,47 +577,6 @@ class ReportStore:
         return {**row, name: row[name] + self._offset}
 
 
-def _counting(timeframe: Timeframe) -> str:
-    if timeframe is Timeframe.MINUTE_5:
-        return OF_FIVE_MINUTES
-    return OF_MINUTES if timeframe.minutes else OF_DAYS
-
-
-def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
-    """Decode lists of numbers; equal lists, numbers and days are one object each."""
-    known: dict[str, tuple[date, SessionFacts]] = {}
-    facts: dict[int, SessionFacts] = {}
-    found: dict[str, dict[date, SessionFacts]] = {}
-    for codes, numbers in rows:
-        sessions = {}
-        for number in numbers[1:-1].split(","):
-            told = known.get(number)
-            if told is None:
-                day, candles = divmod(int(number), 1000)
-                told = (
-                    EPOCH + DAY * day,
-                    facts.setdefault(candles, SessionFacts(candles)),
-                )
-                known[number] = told
-            sessions[told[0]] = told[1]
-        found |= dict.fromkeys(codes.split(), sessions)
-    return found
-
-
-def _with_absent(
-    sessions: dict[date, SessionFacts], told: str
-) -> dict[date, SessionFacts]:
-    """The same, of a dictionary of its own: others may have the sessions as well."""
-    found = {**sessions}
-    for word in told.split():
-        number, _, counts = word.partition(":")
-        absent, confirmed = map(int, counts.split(","))
-        day = _day(number)
-        candles = sessions[day].candles if day in sessions else 0
-        found[day] = SessionFacts(candles, absent, confirmed)
-    return found
-
-
 def _stock_series(row: Row[Any]) -> StockSeries:
     return StockSeries(
         stock=StockName(code=row.stock_code, name=row.stock_name),
@@ -755,16 +603,8 @@ def _stock_series(row: Row[Any]) -> StockSeries:
     )
 
 
-def _day(number: str) -> date:
-    return EPOCH + DAY * int(number)
-
-
 def _key(stock_code: str, timeframe: Timeframe) -> dict[str, Any]:
     return {"stock_code": stock_code, "timeframe": timeframe.value}
-
-
-def _days(start: date, last: date) -> dict[str, Any]:
-    return {"first": midnight(start), "beyond": midnight(last + DAY)}
 
 
 def _codes(codes: Sequence[str] | None) -> list[str] | None:

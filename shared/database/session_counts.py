@@ -1,0 +1,210 @@
+"""What is stored of each session, counted by PostgreSQL for many stocks at once.
+
+Of each session of a stock it tells one number, a thousand times the day (counted from
+2000) plus how many candles it has. A list of numbers costs a tenth of rows, and stocks
+with the same list, as most are, share a row. A candle that opens in no slot of the grid
+does not count: in the ten minutes of the closing call, and in the pause after the
+session.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from shared.candles import Timeframe
+from shared.session_map import MANY_SERIES
+from shared.sessions import DAY, midnight
+from shared.verdicts import SessionFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+# Days are counted from here.
+EPOCH = date(2000, 1, 1)
+DAY_OF = "((opened_at AT TIME ZONE interval '9 hours')::date - date '2000-01-01')"
+IN_RANGE = """
+    timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
+    AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
+"""
+SHARED = """
+    SELECT string_agg(stock_code, ' ') AS codes, told::text
+    FROM ({told}) AS stocks (stock_code, told) GROUP BY stocks.told
+"""
+OF_MINUTES = f"""
+    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
+        FROM candles WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+"""
+OF_FIVE_MINUTES = f"""
+    SELECT stock_code, array_agg(day * 1000 + candles) FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS candles
+        FROM candles JOIN market_sessions
+          ON session_date = (opened_at AT TIME ZONE interval '9 hours')::date
+        WHERE {IN_RANGE}
+          AND NOT (opened_at >= closes_at - interval '10 minutes'
+                   AND opened_at < closes_at)
+          AND NOT (opened_at > closes_at + interval '5 minutes'
+                   AND opened_at < closes_at + interval '30 minutes')
+        GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+"""
+OF_DAYS = f"""
+    SELECT stock_code, array_agg({DAY_OF} * 1000 + 1)
+    FROM candles WHERE {IN_RANGE} GROUP BY stock_code
+"""
+# Of a whole market, settled minutes are taken from their seals: there are a hundred
+# times as many candles. What was changed behind our backs is found by `make verify`.
+SEALED = f"""
+    SELECT stock_code, array_agg(number) FROM (
+        SELECT stock_code,
+               (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
+                   AS number
+        FROM session_seals
+        WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
+          AND (cast(:codes AS text[]) IS NULL
+               OR stock_code = ANY(cast(:codes AS text[])))
+        UNION ALL
+        SELECT series.stock_code, fresh.day * 1000 + fresh.candles
+        FROM series CROSS JOIN LATERAL (
+            SELECT {DAY_OF} AS day, count(*) AS candles FROM candles
+            WHERE candles.stock_code = series.stock_code
+              AND candles.timeframe = :timeframe
+              AND opened_at >= greatest(
+                  :first, (settled_through + 1)::timestamp
+                          AT TIME ZONE interval '9 hours')
+              AND opened_at < :beyond
+            GROUP BY 1) AS fresh
+        WHERE series.timeframe = :timeframe
+          AND (cast(:codes AS text[]) IS NULL
+               OR series.stock_code = ANY(cast(:codes AS text[])))) AS counted
+    GROUP BY stock_code
+"""
+MANY = text("""
+    SELECT count(*) FROM series
+    WHERE timeframe = :timeframe AND covered_from IS NOT NULL
+""")
+ABSENT = f"""
+    SELECT stock_code,
+           string_agg(concat(day, ':', absent, ',', confirmed), ' ') FROM (
+        SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
+               count(*) FILTER (WHERE confirmations > 1) AS confirmed
+        FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
+    GROUP BY stock_code
+"""
+# Days on which no one traded, by the daily candles.
+WITHOUT_TRADES = text("""
+    SELECT stock_code,
+           string_agg(((opened_at AT TIME ZONE interval '9 hours')::date
+                       - date '2000-01-01')::text, ' ')
+    FROM candles
+    WHERE timeframe = '1d' AND volume = 0
+      AND opened_at >= :first AND opened_at < :beyond
+      AND stock_code = ANY(cast(:codes AS text[]))
+    GROUP BY stock_code
+""")
+
+
+def sessions(  # noqa: PLR0913 - the questions of a map
+    connection: Connection,
+    timeframe: Timeframe,
+    start: date,
+    last: date,
+    codes: Sequence[str] | None = None,
+    *,
+    sealed: bool = False,
+) -> dict[str, dict[date, SessionFacts]]:
+    """What is stored of each session from ``start`` to ``last``, by stock.
+
+    With ``sealed``, and of a whole market, settled minutes are told by their seals.
+    What is equal is one object, of sessions as of stocks.
+    """
+    values = between(start, last) | {
+        "timeframe": timeframe.value,
+        "codes": None if codes is None else list(codes),
+        "start": start,
+        "last": last,
+    }
+    counting = _counting(timeframe)
+    if timeframe.minutes:
+        if codes is None:
+            many = connection.execute(MANY, values).scalar_one()
+            sealed = sealed or many > MANY_SERIES
+        counting = SEALED if sealed else counting
+    counted, absent = (
+        connection.execute(text(SHARED.format(told=each)), values).all()
+        for each in (counting, ABSENT)
+    )
+    found = _counted(counted)
+    merged: dict[tuple[int, str], dict[date, SessionFacts]] = {}
+    for stocks, absences in absent:
+        for code in stocks.split():
+            key = id(found.get(code)), absences
+            if key not in merged:
+                merged[key] = _with_absent(found.get(code, {}), absences)
+            found[code] = merged[key]
+    return found
+
+
+def days_without_trades(
+    connection: Connection, start: date, last: date, codes: Sequence[str]
+) -> dict[str, frozenset[date]]:
+    """Days on which a stock did not trade, by its daily candles."""
+    values = between(start, last) | {"codes": list(codes)}
+    rows = connection.execute(WITHOUT_TRADES, values).all()
+    return {code: frozenset(map(_day, days.split())) for code, days in rows}
+
+
+def between(start: date, last: date) -> dict[str, Any]:
+    """The instants from which, and before which, candles of these days open."""
+    return {"first": midnight(start), "beyond": midnight(last + DAY)}
+
+
+def _counting(timeframe: Timeframe) -> str:
+    if timeframe is Timeframe.MINUTE_5:
+        return OF_FIVE_MINUTES
+    return OF_MINUTES if timeframe.minutes else OF_DAYS
+
+
+def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
+    """Decode lists of numbers; equal lists, numbers and days are one object each."""
+    known: dict[str, tuple[date, SessionFacts]] = {}
+    facts: dict[int, SessionFacts] = {}
+    found: dict[str, dict[date, SessionFacts]] = {}
+    for codes, numbers in rows:
+        sessions = {}
+        for number in numbers[1:-1].split(","):
+            told = known.get(number)
+            if told is None:
+                day, candles = divmod(int(number), 1000)
+                told = (
+                    EPOCH + DAY * day,
+                    facts.setdefault(candles, SessionFacts(candles)),
+                )
+                known[number] = told
+            sessions[told[0]] = told[1]
+        found |= dict.fromkeys(codes.split(), sessions)
+    return found
+
+
+def _with_absent(
+    sessions: dict[date, SessionFacts], told: str
+) -> dict[date, SessionFacts]:
+    """The same, of a dictionary of its own: others may have the sessions as well."""
+    found = {**sessions}
+    for word in told.split():
+        number, _, counts = word.partition(":")
+        absent, confirmed = map(int, counts.split(","))
+        day = _day(number)
+        candles = sessions[day].candles if day in sessions else 0
+        found[day] = SessionFacts(candles, absent, confirmed)
+    return found
+
+
+def _day(number: str) -> date:
+    return EPOCH + DAY * int(number)
