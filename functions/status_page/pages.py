@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from hashlib import sha256
-from math import floor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
-from flask import Blueprint, Response, request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from flask import Blueprint, Response
 
-from functions.status_page.answers import FOREVER, SECURITY, conditional
+from functions.status_page.answers import SECURITY, conditional
 from functions.status_page.api import (
     MOST_REPORTS,
     MOST_RUNS,
@@ -36,8 +30,15 @@ from functions.status_page.parameters import (
     stock_of,
     timeframe_of,
 )
-from functions.status_page.problems import RequestError, problem_of
-from functions.status_page.words import LANGUAGES, Words, words
+from functions.status_page.problems import problem_of
+from functions.status_page.rendering import (
+    HTML,
+    Look,
+    assets_digest,
+    render,
+    static_file,
+    style,
+)
 from shared.candles import Timeframe
 from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
@@ -48,19 +49,11 @@ from shared.verdicts import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import date
+    from datetime import datetime
 
     from functions.status_page.problems import Problem
     from functions.status_page.services import Services
 
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
-THEMES = ("light", "dark")
-TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 # How far back a chart goes.
 CHARTED = {
     Timeframe.MINUTE_5: timedelta(days=14),
@@ -69,7 +62,6 @@ CHARTED = {
     Timeframe.DAY_1: timedelta(days=1_100),
     Timeframe.WEEK_1: timedelta(days=4_000),
 }
-HTML = "text/html; charset=utf-8"
 MOST_CELLS = 200
 # With more stocks than this, a map goes without the number of candles of each cell.
 MOST_COUNTED = 300
@@ -79,8 +71,6 @@ WITHOUT_CANDLE = frozenset({State.MISSING, State.LATE, State.THIN, State.NO_TRAD
 # The newest candles stand in a table: so many of them, of so many sessions.
 TABLE_ROWS = 20
 TABLED = {Timeframe.DAY_1: 20, Timeframe.WEEK_1: 100}
-NOTHING = "-"
-HOUR, DAY_SECONDS = 3600, 86400
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -109,7 +99,7 @@ class Routes:
 
     def overview(self) -> Response:
         """Is all data here?"""
-        given = _Look(Parameters())
+        given = Look(Parameters())
         issued = self._services.token_created_at()
 
         def build() -> dict[str, Any]:
@@ -130,7 +120,7 @@ class Routes:
         texts = {name: parameters.text(name) or "" for name in ("q", "at")}
         flags = {name: parameters.flag(name) for name in ("problems", "worst")}
         code, _, at = texts["at"].partition(" ")
-        given = _Look(parameters)
+        given = Look(parameters)
 
         def build() -> dict[str, Any]:
             judge = self._services.judge(frame)
@@ -161,7 +151,7 @@ class Routes:
     def cell(self, timeframe: str, code: str, session: str) -> Response:
         """One cell of the map: how a session of a series stands, and why."""
         frame, day = timeframe_of(timeframe), day_of(session, "session")
-        given = _Look(Parameters())
+        given = Look(Parameters())
 
         def build() -> dict[str, Any]:
             report, now = one_session(self._services, frame, code, day)
@@ -183,7 +173,7 @@ class Routes:
         """All targets, and where a search for a stock leads."""
         parameters = Parameters()
         wanted = (parameters.text("q") or "").strip()
-        given = _Look(parameters)
+        given = Look(parameters)
 
         def build() -> dict[str, Any]:
             services = self._services
@@ -207,7 +197,7 @@ class Routes:
         chosen = parameters.text("timeframe")
         frame = timeframe_of(chosen) if chosen else Timeframe.DAY_1
         session = parameters.day("session")
-        given = _Look(parameters)
+        given = Look(parameters)
 
         def build() -> dict[str, Any]:
             services = self._services
@@ -255,7 +245,7 @@ class Routes:
         limit = parameters.count("limit", RUNS, MOST_RUNS)
         before = parameters.text("before")
         since = None if before is None else instant_of(before, "before")
-        given = _Look(parameters)
+        given = Look(parameters)
 
         def build() -> dict[str, Any]:
             found = self._services.reports.runs(limit + 1, since)
@@ -267,7 +257,7 @@ class Routes:
 
     def run(self, run_id: str) -> Response:
         """One run."""
-        given = _Look(Parameters())
+        given = Look(Parameters())
 
         def build() -> dict[str, Any]:
             return {
@@ -283,7 +273,7 @@ class Routes:
         parameters = Parameters()
         limit = parameters.count("limit", REPORTS, MOST_REPORTS)
         before = parameters.day("before")
-        given = _Look(parameters)
+        given = Look(parameters)
 
         def build() -> dict[str, Any]:
             found = self._services.reports.daily.newest(limit + 1, before)
@@ -296,7 +286,7 @@ class Routes:
     def report(self, date: str) -> Response:
         """The report of one day: one file that can be printed, kept, and sent."""
         day = day_of(date, "date")
-        given = _Look(Parameters())
+        given = Look(Parameters())
 
         def build() -> dict[str, Any]:
             stored, since = self._services.daily_report(day)
@@ -321,7 +311,7 @@ class Routes:
     def _page(
         self,
         template: str,
-        look: _Look,
+        look: Look,
         build: Callable[[], Mapping[str, Any]],
         *,
         is_heavy: bool = False,
@@ -334,124 +324,12 @@ class Routes:
         )
 
 
-class _Look:
-    """How a page looks: its language and theme, from the URL or from the browser."""
-
-    def __init__(self, parameters: Parameters | None) -> None:
-        """Take both from the last parameters; None takes what can be, and refuses none.
-
-        A page that says what is wrong with a request looks as that request wanted.
-        """
-        choices = {"lang": LANGUAGES, "theme": THEMES}
-        if parameters is not None:
-            for name, known in choices.items():
-                parameters.choice(name, known)
-            parameters.refuse_the_rest()
-        self.chosen = {
-            name: value
-            for name, known in choices.items()
-            if (value := request.args.get(name)) in known and value
-        }
-        accepted = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
-        self.words: Words = words(self.chosen.get("lang") or accepted or LANGUAGES[0])
-        self.theme = self.chosen.get("theme")
-
-    def link(self, path: str, **values: object) -> str:
-        """A path with its parameters, and with what was chosen for all pages."""
-        query = {name: value for name, value in values.items() if value is not None}
-        told = urlencode({**query, **self.chosen})
-        return f"{path}?{told}" if told else path
-
-    def here(self, **values: str) -> str:
-        """This page, with another language or theme."""
-        query = {**request.args.to_dict(), **values}
-        return f"{request.path}?{urlencode(query)}"
-
-
 def problem_page(error: Exception) -> tuple[Response, Problem]:
     """A page that says what went wrong, and never what was known before."""
-    look = _Look(None)
+    look = Look(None)
     problem = problem_of(error, look.words)
     body = render("problem.html", look, {"problem": problem, "now": None})
     return Response(body, problem.status, content_type=HTML), problem
-
-
-def render(template: str, look: _Look, values: Mapping[str, Any]) -> bytes:
-    """A template with its values, in the language of the look."""
-    word = look.words
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            t=word,
-            look=look,
-            static=static_path,
-            timeframes=list(Timeframe),
-            kst=_kst,
-            clock=_clock,
-            url=request.full_path.rstrip("?"),
-            age=lambda seconds: _age(word, seconds),
-            number=lambda value: f"{value:,}",
-            share=_share,
-            words_of=lambda *groups: json.dumps(
-                {group: word.group(group) for group in groups}, ensure_ascii=False
-            ),
-            **values,
-        )
-        .encode()
-    )
-
-
-@cache
-def style() -> Markup:
-    """The style of all pages, for one that stands alone."""
-    return Markup((STATIC / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-
-
-def static_file(digest: str, name: str) -> Response:
-    """A file that never changes: its path has the hash of all of them."""
-    Parameters().refuse_the_rest()
-    content = _static().get(name)
-    if content is None or digest != assets_digest():
-        raise RequestError(404, "static", "no_file", {})
-    response = Response(content, content_type=TYPES[Path(name).suffix])
-    response.headers["Cache-Control"] = FOREVER
-    return response
-
-
-def static_path(name: str) -> str:
-    """Where a static file is found; the framework serves /static/ itself."""
-    return f"/assets/{assets_digest()}/{name}"
-
-
-@cache
-def assets_digest() -> str:
-    """The hash of all that pages are made of."""
-    digest = sha256()
-    for folder in (STATIC, HERE / "templates", HERE / "words"):
-        for path in sorted(folder.iterdir()):
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@cache
-def _static() -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes()
-        for path in STATIC.iterdir()
-        if path.suffix in TYPES
-    }
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def _chart_marks(history: History) -> str:
@@ -477,35 +355,3 @@ def _chart_marks(history: History) -> str:
 
 def _iso(at: datetime) -> str:
     return at.astimezone(KST).isoformat()
-
-
-def _kst(at: datetime | date | None, form: str = "%Y-%m-%d %H:%M") -> str:
-    """An instant in Seoul, or a day."""
-    if at is None:
-        return NOTHING
-    if not isinstance(at, datetime):
-        return str(at)
-    return at.astimezone(KST).strftime(form)
-
-
-def _clock(at: datetime | None, now: datetime) -> str:
-    """The time of the day in Seoul, with the day if that is another one."""
-    if at is None:
-        return NOTHING
-    is_today = at.astimezone(KST).date() == now.astimezone(KST).date()
-    return _kst(at, "%H:%M" if is_today else "%m-%d %H:%M")
-
-
-def _share(value: float | None) -> str:
-    """A share in per cent; one that is not whole is never told as such."""
-    if value is None:
-        return NOTHING
-    return f"{floor(value * 10_000) / 100:.2f} %"
-
-
-def _age(word: Words, seconds: float) -> str:
-    """A length of time in words, in its largest unit."""
-    for unit, length in (("days", DAY_SECONDS), ("hours", HOUR), ("minutes", 60)):
-        if seconds >= 2 * length or unit == "minutes":
-            return word(f"age.{unit}", count=int(seconds // length))
-    return ""

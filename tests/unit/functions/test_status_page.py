@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from functions.status_page import candles as csv_candles
-from functions.status_page import pages
+from functions.status_page import rendering
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.services import Services
@@ -41,7 +41,7 @@ from shared.verdicts import REMEDIES, Judge, Reason, SeriesFacts, SessionFacts, 
 from tests.support.builders import CALENDAR, a_candle, day, kst
 from tests.support.reports import a_frame, a_report
 
-FOLDER = Path(pages.__file__).parent
+FOLDER = Path(rendering.__file__).parent
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 NOW = kst("2026-11-20 10:31:40")
 TICK = Tick.of("*/5 9-20 * * 1-5", {"timeframe": "5m"})
@@ -400,7 +400,7 @@ def test_an_answer_that_did_not_change_is_not_sent_again():
 
 
 def test_every_answer_has_the_headers_of_security_and_no_cookie():
-    for path in ("/", "/api/status", "/nothing", pages.static_path("page.css")):
+    for path in ("/", "/api/status", "/nothing", rendering.static_path("page.css")):
         headers = client_of().get(path).headers
         assert "default-src 'none'" in headers["Content-Security-Policy"], path
         assert "unsafe" not in headers["Content-Security-Policy"]
@@ -411,19 +411,19 @@ def test_every_answer_has_the_headers_of_security_and_no_cookie():
 
 def test_static_files_are_kept_forever_and_only_under_their_hash():
     client = client_of()
-    kept = client.get(pages.static_path("map.js"))
+    kept = client.get(rendering.static_path("map.js"))
 
     assert "immutable" in kept.headers["Cache-Control"]
     assert kept.content_type.startswith("text/javascript")
     assert client.get("/assets/0123456789ab/map.js").status_code == 404
-    assert client.get(pages.static_path("vendor.json")).status_code == 404
+    assert client.get(rendering.static_path("vendor.json")).status_code == 404
 
 
 def test_what_is_long_is_compressed():
     client = client_of()
-    plain = client.get(pages.static_path("map.js"))
+    plain = client.get(rendering.static_path("map.js"))
     packed = client.get(
-        pages.static_path("map.js"), headers={"Accept-Encoding": "gzip"}
+        rendering.static_path("map.js"), headers={"Accept-Encoding": "gzip"}
     )
 
     assert packed.headers["Content-Encoding"] == "gzip"
