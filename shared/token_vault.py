@@ -340,12 +340,21 @@ class CachedToken:
     def _has_another(self, version: str | None) -> bool:
         with self._lock:
             now = self._monotonic()
-            is_late = now - self._looked_at >= LOOK_AGAIN_SECONDS
-            if is_late and (self._token is None or self._token.version == version):
+            is_due = now - self._looked_at >= LOOK_AGAIN_SECONDS
+            if is_due and not self._is_other(version):
                 self._looked_at = now
                 with suppress(TokenMissing):
                     self._token = self._vault.current()
-            return self._token is not None and self._token.version != version
+            return self._is_other(version)
+
+    def _is_other(self, version: str | None) -> bool:
+        """Whether the token may be used, and is not the one of ``version``.
+
+        Where the vault has none any more, the last one is still known here: it was
+        refused, or has expired.
+        """
+        token = self._token
+        return token is not None and token.version != version and self._is_usable()
 
     def _is_usable(self) -> bool:
         token = self._token

@@ -152,6 +152,38 @@ def test_the_first_token_is_waited_for(vault):
     assert clock.seconds == 2
 
 
+def test_while_the_vault_has_no_token_one_that_was_refused_is_no_other(
+    vault, secret_manager
+):
+    """A leaked token is destroyed, and the broker ends it."""
+    vault.put(TOKEN)
+    clock = Clock(s3=lambda: vault.put(TOKEN))
+    cached = CachedToken(vault, lambda: NOW, clock.sleep, clock.monotonic)
+    rejected = cached.current()
+    secret_manager.destroy("kiwoom-token")
+    with pytest.raises(TokenMissing) as error:
+        cached.replacement(rejected)
+
+    assert cached.wait_for_another(error.value.version, 60)
+    assert clock.seconds == 3
+
+
+def test_while_the_vault_has_no_token_one_that_has_expired_is_no_other(
+    vault, secret_manager
+):
+    vault.put(replace(TOKEN, expires_at=NOW + timedelta(seconds=1)))
+    clock, now = Clock(s3=lambda: vault.put(TOKEN)), [NOW]
+    cached = CachedToken(vault, lambda: now[0], clock.sleep, clock.monotonic)
+    cached.current()
+    secret_manager.destroy("kiwoom-token")
+    now[0] += timedelta(minutes=1)
+    with pytest.raises(TokenMissing) as error:
+        cached.current()
+
+    assert cached.wait_for_another(error.value.version, 60)
+    assert clock.seconds == 3
+
+
 def test_a_token_that_does_not_come_is_waited_for_no_longer_than_allowed(vault):
     clock = Clock()
     cached = CachedToken(vault, lambda: NOW, clock.sleep, clock.monotonic)
