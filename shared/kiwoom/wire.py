@@ -39,8 +39,8 @@ USER_AGENT = "tradesmart-pipeline/1.0"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
 # The time-out of a read begins anew with every byte: an answer that only drips in would
-# keep its place for ever.
-ANSWER_SECONDS = 30.0
+# keep its place for ever. So long a request may take with its whole answer.
+ANSWER_SECONDS = 25.0
 # An error keeps this much of what a stranger wrote.
 SHOWN_CHARACTERS = 200
 
@@ -122,13 +122,13 @@ def post(
 
 
 def _read(response: requests.Response) -> None:
-    """Read the body, and break off if that takes too long."""
+    """Read the body, and break off once the request has taken too long."""
 
     def break_off() -> None:
         with suppress(RuntimeError, ValueError):
             response.raw.shutdown()
 
-    late = Timer(ANSWER_SECONDS, break_off)
+    late = Timer(ANSWER_SECONDS - response.elapsed.total_seconds(), break_off)
     late.daemon = True
     late.start()
     try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 
 import pytest
 from cryptography import x509
@@ -226,6 +226,32 @@ def test_an_answer_that_only_drips_in_is_broken_off(monkeypatch, length):
             thread.join()
 
     assert time.monotonic() - began < 5.0
+
+
+def test_what_came_before_the_body_counts_as_well(monkeypatch):
+    allowed = []
+
+    class Late(Timer):
+        def __init__(self, seconds, *args):
+            allowed.append(seconds)
+            super().__init__(seconds, *args)
+
+    def answer_after_a_while(listener):
+        client, _ = listener.accept()
+        with client:
+            client.recv(65_536)
+            time.sleep(0.2)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    monkeypatch.setattr(wire, "Timer", Late)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=answer_after_a_while, args=(listener,))
+        thread.start()
+        assert post(new_http_session(), url_of(listener), BEARER, {}).ok
+        thread.join()
+
+    (seconds,) = allowed
+    assert seconds <= wire.ANSWER_SECONDS - 0.2
 
 
 def url_of(listener):
