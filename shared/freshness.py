@@ -173,7 +173,8 @@ class DueTimes:
             times = [self.due(timeframe, slot) for slot in slots]
             if slots:
                 times.append(self.final(timeframe, day))
-            self._of_session[key] = sorted(filter(None, times), key=_at)
+            # In order: what is ready later is not due earlier.
+            self._of_session[key] = list(filter(None, times))
         return self._of_session[key]
 
     def _due(
@@ -197,7 +198,3 @@ class DueTimes:
             return max(self.calendar.session_dates(day, week_of(day)[1]), default=None)
         except CalendarUnknown:
             return None
-
-
-def _at(due: Due) -> tuple[datetime, datetime]:
-    return due.at, due.ready_at
