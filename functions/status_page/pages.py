@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections import Counter
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -44,12 +45,12 @@ from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
 from shared.reports import History
 from shared.session_map import coverage, newest_sessions, problem_cells
-from shared.sessions import DAY, KST, midnight
+from shared.sessions import DAY, KST, kst_date, midnight
 from shared.verdicts import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from datetime import date, datetime
 
     from functions.status_page.problems import Problem
     from functions.status_page.services import Services
@@ -68,6 +69,8 @@ MOST_COUNTED = 300
 # Of a session, so many times without a candle are named.
 MOST_TIMES = 24
 WITHOUT_CANDLE = frozenset({State.MISSING, State.LATE, State.THIN, State.NO_TRADES})
+# Who moved a row that no run has refused: a change of the calendar.
+BY_CALENDAR = "calendar"
 # The newest candles stand in a table: so many of them, of so many sessions.
 TABLE_ROWS = 20
 TABLED = {Timeframe.DAY_1: 20, Timeframe.WEEK_1: 100}
@@ -232,6 +235,8 @@ class Routes:
                 "timeframe": frame,
                 "session": session,
                 "history": history,
+                "quarantined": _quarantined(history),
+                "by_calendar": BY_CALENDAR,
                 "candles": list(reversed(page.candles))[:TABLE_ROWS],
                 "start": (now - CHARTED[frame]).astimezone(KST).date(),
                 "marks": _chart_marks(history),
@@ -336,9 +341,10 @@ def _chart_marks(history: History) -> str:
     """The marks of the chart: the instant, the sign, and the name of its colour."""
     found = [(_iso(midnight(each.effective_by)), "▲", "l") for each in history.actions]
     found += [(_iso(each.opened_at), "•", "m") for each in history.revisions]
-    found += [
-        (_iso(row.opened_at), "!", "m") for row in history.quarantine if row.opened_at
-    ]
+    # One a day: a day that was closed has a row for each of its candles.
+    refused = sorted(row.opened_at for row in history.quarantine if row.opened_at)
+    first = {kst_date(at): at for at in reversed(refused)}
+    found += [(_iso(at), "!", "m") for at in first.values()]
     return json.dumps(
         [
             {
@@ -350,6 +356,17 @@ def _chart_marks(history: History) -> str:
             }
             for at, text, colour in sorted(found)
         ]
+    )
+
+
+def _quarantined(history: History) -> Counter[tuple[date | None, str, str]]:
+    """How many rows went to quarantine, by session, reason and run, newest first.
+
+    The session is None where the rows do not tell when their candles open.
+    """
+    return Counter(
+        (row.opened_at and kst_date(row.opened_at), row.reason, row.run_id)
+        for row in history.quarantine
     )
 
 

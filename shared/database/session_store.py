@@ -112,8 +112,9 @@ QUARANTINE = text("""
                        OR session = 'regular' AND opened_at > :last_slot))
         RETURNING *
     )
-    INSERT INTO quarantine (run_id, stock_code, timeframe, reason, raw)
-    SELECT 'calendar', stock_code, timeframe, :reason, row_to_json(homeless)::text
+    INSERT INTO quarantine (run_id, stock_code, timeframe, reason, raw, opened_at)
+    SELECT 'calendar', stock_code, timeframe, :reason, row_to_json(homeless)::text,
+           opened_at
     FROM homeless
     ON CONFLICT (stock_code, timeframe, md5(raw)) DO NOTHING
 """)

@@ -315,8 +315,17 @@ def test_a_day_that_is_closed_afterwards_is_judged_anew(sessions, stored):
 
     assert stored.query(count) == [(0,)]
     assert stored.query(
-        "SELECT DISTINCT reason, count(*) FROM quarantine GROUP BY 1"
-    ) == [("the calendar was changed: closed", 127)]
+        "SELECT reason, count(*), min(opened_at), max(opened_at) FROM quarantine"
+        " WHERE timeframe = '5m' GROUP BY 1"
+    ) == [
+        (
+            "the calendar was changed: closed",
+            126,
+            kst("2026-11-20 09:00"),
+            kst("2026-11-20 19:55"),
+        )
+    ]
+    assert stored.query("SELECT count(*) FROM quarantine") == [(127,)]
     assert stored.query("SELECT DISTINCT settled_through FROM series") == [
         (day("2026-11-19"),)
     ]

@@ -29,8 +29,10 @@ from shared.freshness import DueTimes, Tick
 from shared.reports import (
     BrokenSeal,
     CandlePage,
+    History,
     LateGroup,
     Mark,
+    QuarantinedRow,
     SeriesCount,
     StockName,
     StockSeries,
@@ -623,6 +625,36 @@ def series_of(**values):
     return StockSeries(
         stock=SAMSUNG, timeframe=Timeframe.MINUTE_5, facts=facts(**values)
     )
+
+
+def stock_page(path="/stocks/005930?timeframe=5m&lang=en", **history):
+    """The page of a stock to which that has happened."""
+    reports = {
+        "series": lambda frames, *_: [replace(series_of(), timeframe=frames[0])],
+        "candles": CandlePage(candles=[], settled_through=None, more=False),
+        "history": History(**history),
+    }
+    return client_of(**reports).get(path).text
+
+
+def refused(at, run_id="r" * 36):
+    return QuarantinedRow(
+        opened_at=kst(at), reason="closed", refused_at=NOW, run_id=run_id
+    )
+
+
+def test_the_rows_of_one_day_in_quarantine_are_told_together():
+    rows = [refused(f"2026-11-19 09:{minute}") for minute in (10, 15, 20)]
+
+    page = stock_page(quarantine=[*rows, refused("2026-11-18 09:00", "calendar")])
+
+    assert re.findall(r"<td>([\d-]+)</td><td>(\d+ rows?: .*?)</td>", page) == [
+        ("2026-11-19", "3 rows: closed"),
+        ("2026-11-18", "1 row: closed"),
+    ]
+    assert page.count("&#34;text&#34;: &#34;!&#34;") == 2
+    # A change of the calendar is no run.
+    assert page.count('href="/runs/') == 1
 
 
 def test_one_missing_candle_is_enough_to_say_no_and_is_named():
