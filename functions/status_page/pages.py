@@ -40,6 +40,7 @@ from functions.status_page.rendering import (
     static_file,
     style,
 )
+from functions.status_page.triggers import trigger_of
 from shared.candles import Timeframe
 from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
@@ -168,6 +169,7 @@ class Routes:
                     if each.verdict.state in WITHOUT_CANDLE
                 ],
                 "most": MOST_TIMES,
+                "trigger_of": trigger_of,
             }
 
         return self._page("cell.html", given, build)
@@ -237,6 +239,7 @@ class Routes:
                 "history": history,
                 "quarantined": _quarantined(history),
                 "by_calendar": BY_CALENDAR,
+                "trigger_of": trigger_of,
                 "candles": list(reversed(page.candles))[:TABLE_ROWS],
                 "start": (now - CHARTED[frame]).astimezone(KST).date(),
                 "marks": _chart_marks(history),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from functions.status_page.triggers import trigger_of
 from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
@@ -136,6 +137,18 @@ class Problem:
         if self.cause is Cause.WAITING:
             return "none: its task is at work; if it persists, see the run"
         return self.verdict.remedy or ""
+
+    @property
+    def trigger(self) -> str | None:
+        """The message that fetches what is not there; None where none does.
+
+        A task that failed or is at work needs none: its remedy says what it needs.
+        """
+        if self.cause in {Cause.ERROR, Cause.WAITING}:
+            return None
+        all_named = len(self.stocks) == self.series
+        codes = [stock.code for stock in self.stocks] if all_named else []
+        return trigger_of(self.verdict.reason, self.timeframe, codes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,15 @@ from functions.status_page import rendering
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.services import Services
-from functions.status_page.status import Cause, overview
+from functions.status_page.status import Cause, Problem, overview
+from functions.status_page.triggers import MODES, trigger_of
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
 from shared.daily_reports import Sealed, StoredReport, Tally
 from shared.errors import DatabaseUnavailable, VaultUnavailable, remedies
 from shared.freshness import DueTimes, Tick
+from shared.messages.trigger import Trigger
 from shared.reports import (
     BrokenSeal,
     CandlePage,
@@ -39,7 +41,15 @@ from shared.reports import (
 )
 from shared.series import Series
 from shared.session_map import coverage, newest_sessions
-from shared.verdicts import REMEDIES, Judge, Reason, SeriesFacts, SessionFacts, State
+from shared.verdicts import (
+    REMEDIES,
+    Judge,
+    Reason,
+    SeriesFacts,
+    SessionFacts,
+    State,
+    Verdict,
+)
 from tests.support.builders import CALENDAR, a_candle, day, kst
 from tests.support.reports import a_frame, a_report
 
@@ -607,6 +617,41 @@ def test_a_broken_seal_is_enough_to_say_no():
     )
 
     assert not judged(counts=counts(), broken_seals=[seal]).is_complete
+
+
+def test_a_problem_comes_with_the_message_that_fetches_what_is_not_there():
+    def message(count=1, *, missing=False, **known):
+        problem = Problem(
+            verdict=replace(
+                Verdict.late(Reason.NEVER_LOADED, NOW),
+                reason=Reason.UNEXPLAINED if missing else Reason.NEVER_LOADED,
+            ),
+            timeframe=Timeframe.MINUTE_5,
+            at=NOW,
+            series=count,
+            stocks=[SAMSUNG],
+            candles=int(missing),
+            **known,
+        )
+        return problem.trigger and json.loads(problem.trigger)
+
+    assert message() == {"timeframe": "5m", "stocks": ["005930"]}
+    assert message(missing=True) == {
+        "timeframe": "5m",
+        "mode": "repair",
+        "stocks": ["005930"],
+    }
+    # Where not all stocks are named, all targets are fetched.
+    assert message(2) == {"timeframe": "5m"}
+    assert message(state="running") is None
+    assert message(error_code="kiwoom_8050") is None
+
+
+@pytest.mark.parametrize("reason", list(MODES))
+def test_the_message_of_a_reason_is_a_trigger(reason):
+    message = trigger_of(reason, Timeframe.WEEK_1, ["005930"])
+
+    assert Trigger.from_bytes(message.encode()).stocks == ("005930",)
 
 
 def facts(**values):
