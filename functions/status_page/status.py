@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MOST_PROBLEMS = 10
 # A day ends a moment before the next begins.
 MOMENT = timedelta(seconds=1)
+# What was counted holds for so long while nothing is known to have changed: a candle
+# may go without a trace in its series.
+COUNTED_FOR = timedelta(seconds=30)
 
 
 class Counts(Protocol):
@@ -215,15 +218,17 @@ def overview(
 
 
 class GapFinder:
-    """Finds missing candles, and looks again only where a series has changed.
+    """Finds missing candles, and looks again where a series has changed.
 
-    Of a whole market no session is read while the slots that are accounted for are as
-    many as the calendar expects: only of the series where they are not.
+    It also does so every half minute, so that the overview and the map agree on a
+    candle that went behind our backs. Of a whole market no session is read while the
+    slots that are accounted for are as many as the calendar expects: only of the series
+    where they are not.
     """
 
     def __init__(self, source: Sessions) -> None:
         self._source = source
-        self._found: dict[Timeframe, tuple[object, Sequence[Gaps]]] = {}
+        self._found: dict[Timeframe, tuple[object, datetime, Sequence[Gaps]]] = {}
         self._version = -1
         self._slots: dict[tuple[Timeframe, date], int] = {}
         self._totals: dict[tuple[Timeframe, date, date], int] = {}
@@ -243,9 +248,11 @@ class GapFinder:
             judge.latest_due,
             [(each.stock.code, each.facts) for each in series],
         )
-        if self._found.get(judge.timeframe, (None,))[0] != known:
-            self._found[judge.timeframe] = known, gaps(self._source, judge)
-        return self._found[judge.timeframe][1]
+        kept = self._found.get(judge.timeframe)
+        if kept is None or kept[0] != known or judge.now - kept[1] >= COUNTED_FOR:
+            kept = known, judge.now, gaps(self._source, judge)
+            self._found[judge.timeframe] = kept
+        return kept[2]
 
     def _last_over(self, judge: Judge) -> tuple[date | None, datetime | None]:
         """The last session that can be settled by now, and since when it can be."""

@@ -60,6 +60,7 @@ TICK = Tick.of("*/5 9-20 * * 1-5", {"timeframe": "5m"})
 SETTLE = Tick.of("30 7 * * *", {"timeframes": ["5m", "30m", "60m", "1d", "1w"]})
 TICKS = [tick for tick in (TICK, SETTLE) if tick]
 DUE = DueTimes(CALENDAR, TICKS)
+M5 = Timeframe.MINUTE_5
 SAMSUNG = StockName(code="005930", name="삼성전자")
 THURSDAY, FRIDAY = day("2026-11-19"), day("2026-11-20")
 
@@ -719,6 +720,30 @@ def test_one_missing_candle_is_enough_to_say_no_and_is_named():
     (problem,) = found.problems
     assert (problem.at, problem.stocks) == (THURSDAY, (SAMSUNG,))
     assert "repair" in problem.remedy
+
+
+def test_a_candle_that_goes_behind_our_backs_is_missed_within_half_a_minute():
+    stored = {
+        each: SessionFacts(len(CALENDAR.slots(Timeframe.MINUTE_5, each)))
+        for each in CALENDAR.session_dates(day("2026-11-02"), THURSDAY)
+    }
+    services = services_of(
+        counts=counts(),
+        series=lambda frames, *_: [series_of()] if frames == [M5] else [],
+        sessions={SAMSUNG.code: stored},
+    )
+
+    def missing(seconds):
+        now = NOW + timedelta(seconds=seconds)
+        return overview(services.reports, services.gaps, DUE, now).missing
+
+    assert missing(0) == 0
+    stored[THURSDAY] = SessionFacts(stored[THURSDAY].candles - 1)
+    asked = services.reports.calls.count("sessions")
+    # Nothing about the series has changed, so for a while it is not counted again.
+    assert missing(29) == 0
+    assert services.reports.calls.count("sessions") == asked
+    assert missing(30) == 1
 
 
 def test_the_map_has_a_letter_for_each_session():
