@@ -26,6 +26,7 @@ from functions.status_page.parameters import (
 )
 from functions.status_page.problems import bad, unknown
 from shared.errors import remedy_of
+from shared.plain_text import sendable
 from shared.reports import History
 from shared.session_map import coverage, newest_sessions
 from shared.sessions import DAY
@@ -280,7 +281,7 @@ def one_session(
     """A session of a series, both of which exist; and when it is judged."""
     judge = services.judge(timeframe)
     known = services.one_series(judge, code)
-    if not (judge.calendar.has_session(day) and judge.expected(day)):
+    if not (judge.calendar.knows(day) and judge.expected(day)):
         days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
         raise unknown("session", str(day), days)
     return session_report(services.reports, judge, known, day), judge.now
@@ -288,7 +289,8 @@ def one_session(
 
 def one_run(services: Services, run_id: str) -> RunDetail:
     """A run that exists."""
-    found = services.reports.run(run_id) if len(run_id) <= LONGEST_RUN_ID else None
+    can_be_one = len(run_id) <= LONGEST_RUN_ID and run_id == sendable(run_id)
+    found = services.reports.run(run_id) if can_be_one else None
     if found is None:
         newest = [run.run_id for run in services.reports.runs(RUNS)]
         raise unknown("run", run_id, newest)

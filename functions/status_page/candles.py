@@ -83,7 +83,8 @@ def answer(services: Services, code: str, timeframe: Timeframe) -> Response:
     if start and end and start >= end:
         raise bad("end", "end_not_after", start=start, end=end)
     form = _form()
-    first = midnight(start or EXCHANGE_BEGAN)
+    # An earlier day may have no midnight: the first of the years has none in Seoul.
+    first = midnight(max(start or EXCHANGE_BEGAN, EXCHANGE_BEGAN))
     if after is not None:
         first = max(first, _behind(after))
 
@@ -91,7 +92,9 @@ def answer(services: Services, code: str, timeframe: Timeframe) -> Response:
         return _Wanted(
             stock=stock_of(code, services.reports.stocks()),
             timeframe=timeframe,
-            beyond=midnight(end or kst_date(services.clock()) + DAY),
+            beyond=midnight(
+                max(end or kst_date(services.clock()) + DAY, EXCHANGE_BEGAN)
+            ),
             session=CandleSession(part) if part else None,
             settled=settled,
         )

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from shared.reports import StockName
 
 
+# Whatever is computed with an instant of these years is one, too.
+FIRST_YEAR, LAST_YEAR = 2, 9998
+
+
 class Parameters:
     """The parameters of a query, each taken once; what is left is refused."""
 
@@ -130,9 +134,14 @@ def day_of(value: str, name: str) -> date:
 
 
 def instant_of(value: str, name: str = "instant") -> datetime:
-    """An instant; one without an offset is a time in Seoul."""
+    """An instant; one without an offset is a time in Seoul.
+
+    Of the first and the last year that there are, the year beside them is meant:
+    nothing is known of either.
+    """
     try:
         at = datetime.fromisoformat(value.replace(" ", "+"))
     except ValueError:
         raise bad(name, "not_an_instant", value=shown(value)) from None
+    at = at.replace(year=min(max(at.year, FIRST_YEAR), LAST_YEAR))
     return at if at.tzinfo else at.replace(tzinfo=KST)

@@ -59,8 +59,11 @@ def bad(field: str, fault: str, **values: object) -> RequestError:
 def unknown(
     field: str, value: str, known: Collection[str], *, nearest: Sequence[str] = ()
 ) -> RequestError:
-    """Something that does not exist (404); the remedy names what is nearest."""
-    found = nearest or get_close_matches(value, list(known), NEAREST, cutoff=0.3)
+    """Something that does not exist (404); the remedy names what is nearest.
+
+    However far that is: without it, who asks would not know what there is.
+    """
+    found = nearest or get_close_matches(value, list(known), NEAREST, cutoff=0.0)
     return RequestError(
         404,
         field,
@@ -68,7 +71,6 @@ def unknown(
         {
             "value": shown(value),
             "nearest": ", ".join(found[:NEAREST]),
-            "known": ", ".join(list(known)[:NEAREST]),
         },
         remedy="nearest" if found else "",
     )

@@ -369,15 +369,44 @@ def test_only_reading_is_allowed():
         ("/api/candles/005930/1d?settled=yes", 400, "settled", "true, false"),
         ("/api/candles/005930/1d?limit=5001", 400, "limit", "5,000"),
         ("/api/status?x=%00", 400, "x", "known"),
+        # Nothing is like them, and still something is nearest.
+        ("/api/series/XYZQ/5m", 404, "stock", "005930"),
+        ("/api/coverage/xyz", 404, "timeframe", "did you mean"),
+        # At the ends of what a computer can tell of time.
+        ("/api/slots/005930/5m/9999-12-31T23:59Z", 404, "instant", "the calendar"),
+        ("/api/slots/005930/5m/0001-01-01T00:00", 404, "instant", "the calendar"),
+        ("/api/sessions/005930/5m/1900-01-01", 404, "session", "mean 202"),
+        ("/api/sessions/005930/5m/9999-12-31", 404, "session", "mean 202"),
+        ("/api/runs/%00", 404, "run", "/runs"),
     ],
 )
 def test_a_bad_request_names_its_field_and_the_remedy(path, status, field, remedy):
-    answer = client_of().get(path)
+    def series(frames, behind, codes=()):
+        return [series_of()] if codes == [SAMSUNG.code] else []
+
+    answer = client_of(series=series).get(path)
 
     told = answer.get_json(force=True)
     assert (answer.status_code, told["field"]) == (status, field)
     assert remedy in told["remedy"]
     assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("start=0001-01-01", 5),
+        ("end=0001-01-01", 0),
+        ("cursor=0001-01-01T00:00", 5),
+        ("cursor=9999-12-31T23:59:59.999999Z", 0),
+    ],
+)
+def test_a_range_may_reach_beyond_all_that_is_known(query, found):
+    candles, _ = paged(5)
+    answer = client_of(candles=candles).get(f"/api/candles/005930/1d?{query}")
+
+    assert answer.status_code == 200
+    assert len(answer.get_json()["candles"]) == found
 
 
 def test_without_a_database_nothing_is_said_of_the_data():
