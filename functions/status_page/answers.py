@@ -107,7 +107,8 @@ def conditional_stream(state: str, build: Callable[[], Response]) -> Response:
 
 def _etag(state: str) -> str:
     language = request.headers.get("Accept-Language", "")
-    told = f"{state}\n{request.full_path}\n{language}"
+    # An answer names the next page by a full URL: that of one host is not another's.
+    told = f"{state}\n{request.host_url}\n{request.full_path}\n{language}"
     return sha256(told.encode("utf-8", "replace")).hexdigest()[:20]
 
 
@@ -137,7 +138,7 @@ def finish(response: Response) -> Response:
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
-    accepts = "gzip" in request.headers.get("Accept-Encoding", "")
+    accepts = request.accept_encodings["gzip"] > 0
     if not accepts or "Content-Encoding" in response.headers:
         return response
     if response.is_streamed:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from functions.status_page import api, pages
 from functions.status_page.answers import as_json, finish
@@ -25,6 +26,9 @@ FOR_PROGRAMS = ("/api/", "/healthz", "/openapi.json")
 def new_app(services: Services) -> Flask:
     """All routes, with the errors and the headers that they have in common."""
     app = Flask("status_page", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    # In the cloud TLS ends before us: only this header tells that a URL is https.
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=1)  # type: ignore[method-assign]
     app.register_blueprint(api.blueprint(services))
     app.register_blueprint(pages.blueprint(services))
     app.register_error_handler(Exception, _failed)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from flask import Response, request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
@@ -70,7 +70,7 @@ class Look:
     def here(self, **values: str) -> str:
         """This page, with another language or theme."""
         query = {**request.args.to_dict(), **values}
-        return f"{request.path}?{urlencode(query)}"
+        return f"{quote(request.path)}?{urlencode(query)}"
 
 
 def render(template: str, look: Look, values: Mapping[str, Any]) -> bytes:

@@ -339,7 +339,7 @@ def test_every_path_of_the_contract_is_a_route_and_every_route_is_told():
 
 
 def test_only_reading_is_allowed():
-    for method in ("post", "put", "delete", "patch"):
+    for method in ("post", "put", "delete", "patch", "options"):
         answer = getattr(client_of(), method)("/api/status")
         assert answer.status_code == 405, method
         assert answer.content_type == "application/problem+json"
@@ -470,6 +470,15 @@ def test_what_is_long_is_compressed():
 
     assert packed.headers["Content-Encoding"] == "gzip"
     assert len(packed.data) < len(plain.data) / 2
+
+
+@pytest.mark.parametrize("accepted", ["gzip;q=0", "identity", "*;q=0", ""])
+def test_who_refuses_compression_is_given_none(accepted):
+    answer = client_of().get(
+        rendering.static_path("map.js"), headers={"Accept-Encoding": accepted}
+    )
+
+    assert "Content-Encoding" not in answer.headers
 
 
 def test_language_and_theme_are_chosen_by_the_url_or_the_browser():
@@ -920,6 +929,22 @@ def test_reports_are_told_page_by_page():
     assert [each["day"] for each in told["reports"]] == ["2026-11-20", "2026-11-19"]
     assert told["next"].endswith("/api/reports?limit=2&before=2026-11-19")
     assert "before=2026-11-19" in client_of(newest=found).get("/reports?limit=2").text
+
+
+def test_the_next_page_is_at_the_host_that_was_asked_whoever_asked_before():
+    client = client_of(newest=[stored_report()] * 2)
+
+    def following(**headers):
+        told = client.get("/api/reports?limit=1", headers=headers).get_json()
+        return told["next"].partition("/api/")[0]
+
+    assert following(Host="elsewhere.example") == "http://elsewhere.example"
+    assert following() == "http://localhost"
+    assert following(**{"X-Forwarded-Proto": "https"}) == "https://localhost"
+
+
+def test_a_page_that_does_not_exist_still_leads_to_itself_in_the_other_language():
+    assert 'href="/none%3Fsuch?lang=en"' in client_of().get("/none%3Fsuch").text
 
 
 def test_a_report_keeps_the_contract():
