@@ -170,6 +170,7 @@ class Routes:
                 ],
                 "most": MOST_TIMES,
                 "trigger_of": trigger_of,
+                "remedy_of": remedy_of,
             }
 
         return self._page("cell.html", given, build)
@@ -240,6 +241,7 @@ class Routes:
                 "quarantined": _quarantined(history),
                 "by_calendar": BY_CALENDAR,
                 "trigger_of": trigger_of,
+                "remedy_of": remedy_of,
                 "candles": list(reversed(page.candles))[:TABLE_ROWS],
                 "start": (now - CHARTED[frame]).astimezone(KST).date(),
                 "marks": _chart_marks(history),

@@ -25,7 +25,12 @@ from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
 from shared.daily_reports import Sealed, StoredReport, Tally
-from shared.errors import DatabaseUnavailable, VaultUnavailable, remedies
+from shared.errors import (
+    DatabaseUnavailable,
+    KiwoomUnavailable,
+    VaultUnavailable,
+    remedies,
+)
 from shared.freshness import DueTimes, Tick
 from shared.messages.trigger import Trigger
 from shared.reports import (
@@ -38,6 +43,7 @@ from shared.reports import (
     SeriesCount,
     StockName,
     StockSeries,
+    TaskError,
 )
 from shared.series import Series
 from shared.session_map import coverage, newest_sessions
@@ -711,14 +717,28 @@ def series_of(**values):
     )
 
 
-def stock_page(path="/stocks/005930?timeframe=5m&lang=en", **history):
+def stock_page(path="/stocks/005930?timeframe=5m&lang=en", *, failed=None, **history):
     """The page of a stock to which that has happened."""
     reports = {
         "series": lambda frames, *_: [replace(series_of(), timeframe=frames[0])],
         "candles": CandlePage(candles=[], settled_through=None, more=False),
         "history": History(**history),
+        "last_error": failed,
     }
     return client_of(**reports).get(path).text
+
+
+def test_the_error_of_the_last_task_comes_with_its_remedy():
+    failed = TaskError(
+        run_id="r" * 36,
+        state="failed",
+        error_code="kiwoom_unavailable",
+        error_message="ka10080: HTTP 500",
+    )
+
+    told = re.findall(r'class="remedy"><b>.*?</b> (.*?)</p>', stock_page(failed=failed))
+
+    assert told[-1] == KiwoomUnavailable.remedy
 
 
 def refused(at, run_id="r" * 36):
