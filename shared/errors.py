@@ -212,7 +212,7 @@ class StockListRejected(PermanentError):
     """The broker's stock list is empty or shrank too much; the stored one stays."""
 
     error_code = "stock_list_rejected"
-    remedy = "none if it happens once; if it persists, see what the broker lists"
+    remedy = "nothing if it happens once; if it persists, see what the broker lists"
 
 
 class SecretUnavailable(PermanentError):
@@ -236,28 +236,28 @@ class TransientError(PipelineError):
     """Waiting helps: the message is delivered again."""
 
     error_code = "transient"
-    remedy = "none: the message is delivered again"
+    remedy = "nothing: the message is delivered again"
 
 
 class KiwoomUnavailable(TransientError):
     """No answer in time, a broken connection, a server error, or no JSON."""
 
     error_code = "kiwoom_unavailable"
-    remedy = "none: it is retried; if it persists, check whether the broker is down"
+    remedy = "nothing: it is retried; if it persists, check whether the broker is down"
 
 
 class PublishFailed(TransientError):
     """Pub/Sub did not take the messages; none of the batch may be relied on."""
 
     error_code = "publish_failed"
-    remedy = "none: it is retried; if it persists, check topics and permissions"
+    remedy = "nothing: it is retried; if it persists, check topics and permissions"
 
 
 class StaleSeries(TransientError):
     """The series or the calendar changed between planning and storing: plan again."""
 
     error_code = "stale_series"
-    remedy = "none: the next attempt plans again"
+    remedy = "nothing: the next attempt plans again"
 
 
 class PriceBasisUnproven(TransientError):
@@ -274,7 +274,7 @@ class Postponed(TransientError):
     """No fault of the task: this attempt is not counted."""
 
     error_code = "postponed"
-    remedy = "none: the message is delivered again"
+    remedy = "nothing: the message is delivered again"
 
 
 class RateLimited(Postponed):
@@ -285,14 +285,14 @@ class RateLimited(Postponed):
     """
 
     error_code = "rate_limited"
-    remedy = "none: the pace goes down for all instances and recovers"
+    remedy = "nothing: the pace goes down for all instances and recovers"
 
 
 class TokenRejected(Postponed):
     """The broker does not accept the access token (8003, 8005, 8103)."""
 
     error_code = "token_rejected"
-    remedy = "none: another token is requested; if it persists, see token_refresher"
+    remedy = "nothing: another token is requested; if it persists, see token_refresher"
 
     def __init__(self, message: str, version: str | None = None) -> None:
         """Keep the ``version`` under which the vault has the token."""
@@ -305,7 +305,7 @@ class TokenMissing(Postponed):
 
     version: str | None = None
     error_code = "token_missing"
-    remedy = "none: a token is requested; if it persists, see token_refresher"
+    remedy = "nothing: a token is requested; if it persists, see token_refresher"
 
 
 class TokenContested(Postponed):
@@ -332,28 +332,28 @@ class CalendarMissing(Postponed):
     """No trading calendar was loaded yet; the next sync of the calendar does that."""
 
     error_code = "calendar_missing"
-    remedy = 'none after set-up; if it persists, publish {"sync":["calendar"]}'
+    remedy = 'nothing after set-up; if it persists, publish {"sync":["calendar"]}'
 
 
 class VaultUnavailable(Postponed):
     """Secret Manager did not answer."""
 
     error_code = "vault_unavailable"
-    remedy = "none: it is retried; if it persists, check Secret Manager"
+    remedy = "nothing: it is retried; if it persists, check Secret Manager"
 
 
 class DatabaseUnavailable(Postponed):
     """PostgreSQL did not answer or broke the connection."""
 
     error_code = "database_unavailable"
-    remedy = "none: it is retried; if it persists, check PostgreSQL"
+    remedy = "nothing: it is retried; if it persists, check PostgreSQL"
 
 
 class Busy(Postponed):
     """Deliver again later (HTTP 429): nothing went wrong."""
 
     error_code = "busy"
-    remedy = "none: the message is delivered again"
+    remedy = "nothing: the message is delivered again"
 
 
 class Unforeseen(PipelineError):

@@ -86,7 +86,7 @@ REMEDIES = {
         "the next tick asks again; if it persists, see whether the broker shows the "
         "stock's trades of that day"
     ),
-    Reason.LOST: "none: the broker no longer keeps minutes of that day",
+    Reason.LOST: "nothing: the broker no longer keeps minutes of that day",
 }
 
 

@@ -138,7 +138,7 @@ class Problem:
         if self.cause is Cause.ERROR and self.error_code:
             return remedy_of(self.error_code)
         if self.cause is Cause.WAITING:
-            return "none: its task is at work; if it persists, see the run"
+            return "nothing: its task is at work; if it persists, see the run"
         return self.verdict.remedy or ""
 
     @property
