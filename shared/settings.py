@@ -22,6 +22,8 @@ MOCK_URL = "https://mockapi.kiwoom.com"
 # The broker allows 5 requests/s for each app key and call, 1/s on the mock host; we
 # stay below, since a request may arrive a little earlier than it was meant to.
 REQUESTS_PER_SECOND = {"real": 4.0, "mock": 0.9}
+MARKET = "market"
+PRICES = (MARKET, "simulated", "recorded")
 
 
 class _Reader:
@@ -71,6 +73,21 @@ class ClockSettings:
         offset = read.number("CLOCK_OFFSET_SECONDS", 0)
         read.check()
         return cls(offset=timedelta(seconds=offset))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSettings:
+    """Whose prices are collected: the market's, or made-up ones."""
+
+    source: str = MARKET
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read ``PRICES``: ``market``, ``simulated`` or ``recorded``."""
+        read = _Reader(environ)
+        source = read.choice("PRICES", PRICES, MARKET)
+        read.check()
+        return cls(source=source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from shared.settings import (
     ClockSettings,
     DatabaseSettings,
     LogSettings,
+    PriceSettings,
     ScheduleSettings,
     SecretSettings,
 )
@@ -74,6 +75,7 @@ def wire() -> Flask:
             ticks=Tick.all_of(ScheduleSettings.from_env().schedules),
             clock=clock,
             token_created_at=InBackground(token_look_up(clock)),
+            prices=PriceSettings.from_env().source,
         )
     )
     freeze_gc()

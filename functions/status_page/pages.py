@@ -47,6 +47,7 @@ from shared.errors import remedy_of
 from shared.reports import History
 from shared.session_map import coverage, newest_sessions, problem_cells
 from shared.sessions import DAY, KST, kst_date, midnight
+from shared.settings import MARKET
 from shared.verdicts import State
 
 if TYPE_CHECKING:
@@ -326,10 +327,11 @@ class Routes:
         *,
         is_heavy: bool = False,
     ) -> Response:
+        prices = self._services.prices
         return conditional(
             self._services.answers,
             f"{template} {assets_digest()} {self._services.state()}",
-            lambda: (render(template, look, build()), HTML),
+            lambda: (render(template, look, {"prices": prices, **build()}), HTML),
             is_heavy=is_heavy,
         )
 
@@ -338,7 +340,9 @@ def problem_page(error: Exception) -> tuple[Response, Problem]:
     """A page that says what went wrong, and never what was known before."""
     look = Look(None)
     problem = problem_of(error, look.words)
-    body = render("problem.html", look, {"problem": problem, "now": None})
+    body = render(
+        "problem.html", look, {"problem": problem, "now": None, "prices": MARKET}
+    )
     return Response(body, problem.status, content_type=HTML), problem
 
 

@@ -21,6 +21,7 @@ from functions.status_page.problems import RequestError
 from functions.status_page.words import LANGUAGES, Words, words
 from shared.candles import Timeframe
 from shared.sessions import KST
+from shared.settings import MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,7 @@ def render(template: str, look: Look, values: Mapping[str, Any]) -> bytes:
         .render(
             t=word,
             look=look,
+            market=MARKET,
             static=static_path,
             timeframes=list(Timeframe),
             kst=_kst,

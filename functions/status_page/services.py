@@ -12,6 +12,7 @@ from functions.status_page.problems import RequestError, unknown
 from functions.status_page.status import Counts, GapFinder, Overview, overview
 from shared.daily_reports import Since, span
 from shared.freshness import DueTimes
+from shared.settings import MARKET
 from shared.stocks import STOCK_CODE
 from shared.verdicts import Judge
 
@@ -83,7 +84,7 @@ class Services:
     """What every route is given.
 
     ``token_created_at`` tells when the access token was issued, None while that is
-    not known.
+    not known. ``prices`` are the market's or made-up ones, as ``PRICES`` has it.
     """
 
     reports: Reports
@@ -91,6 +92,7 @@ class Services:
     ticks: Sequence[Tick]
     clock: Clock
     token_created_at: Callable[[], datetime | None] = lambda: None
+    prices: str = MARKET
     answers: AnswerCache = field(default_factory=AnswerCache)
     gaps: GapFinder = field(init=False)
 

@@ -17,7 +17,7 @@ from infra.local.pubsub.push_request import CLOUD, STEADY
 from infra.local.pubsub_server import CHOICES
 from shared.errors import ConfigError
 from shared.sessions import KST
-from shared.settings import MOCK_URL, REAL_URL
+from shared.settings import MARKET, MOCK_URL, REAL_URL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,6 +110,13 @@ class Options:
             push=push,
             data=Path(data).resolve() if data else None,
         )
+
+    @property
+    def prices(self) -> str:
+        """Whose prices are collected, as functions are told by ``PRICES``."""
+        if self.base_url:
+            return MARKET
+        return "recorded" if self.data else "simulated"
 
     @property
     def database_name(self) -> str:

@@ -337,6 +337,7 @@ class Stack:
             **(database if function.database != "none" else {}),
             **(schedules if function.reads_schedules else {}),
             "KIWOOM_BASE_URL": self.base_url,
+            "PRICES": self.options.prices,
             "KIWOOM_MODE": self.options.mode,
             "KIWOOM_RATE": "on" if self.options.limited else "off",
             "CLOCK_OFFSET_SECONDS": str(self.options.clock_offset.total_seconds()),

@@ -319,8 +319,9 @@ EMPTY: dict[str, object] = {
 }
 
 
-def services_of(**values):
+def services_of(prices="market", **values):
     return Services(
+        prices=prices,
         reports=Reports(**values),
         calendar=lambda: CALENDAR,
         ticks=TICKS,
@@ -498,6 +499,14 @@ def test_language_and_theme_are_chosen_by_the_url_or_the_browser():
     # What was chosen goes along.
     assert 'href="/runs?theme=dark"' in dark
     assert client.get("/?lang=fr").status_code == 400
+
+
+def test_every_page_says_that_its_prices_are_made_up():
+    for prices, told in (("simulated", "Simulated"), ("recorded", "Recorded")):
+        client = client_of(prices=prices)
+        for path in ("/?lang=en", "/runs?lang=en", "/coverage/5m?lang=en"):
+            assert f">{told} prices<" in client.get(path).text
+    assert " prices<" not in client_of().get("/?lang=en").text
 
 
 def test_a_name_is_text_whatever_it_contains():

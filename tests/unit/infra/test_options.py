@@ -28,7 +28,7 @@ def test_nobody_needs_an_account(read):
     assert options.base_url is None
     assert options.database_url is None
     assert options.limited
-    assert options.database_name == "simulated"
+    assert options.database_name == options.prices == "simulated"
 
 
 def test_real_keys_mean_the_real_broker(read):
@@ -36,6 +36,7 @@ def test_real_keys_mean_the_real_broker(read):
 
     assert options.base_url == "https://api.kiwoom.com"
     assert options.database_name == "api_kiwoom_com"
+    assert options.prices == "market"
     assert "top-secret" not in repr(options)
 
 

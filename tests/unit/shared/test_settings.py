@@ -10,6 +10,7 @@ from shared.settings import (
     DatabaseSettings,
     KiwoomSettings,
     LogSettings,
+    PriceSettings,
     PubSubSettings,
     SecretSettings,
 )
@@ -65,6 +66,13 @@ def test_the_limit_can_be_switched_off():
 def test_a_wrong_choice_is_named(name):
     with pytest.raises(ConfigError, match=f"{name} must be"):
         KiwoomSettings.from_env({name: "sometimes"})
+
+
+def test_prices_are_those_of_the_market_unless_it_is_said():
+    assert PriceSettings.from_env({}).source == "market"
+    assert PriceSettings.from_env({"PRICES": "recorded"}).source == "recorded"
+    with pytest.raises(ConfigError, match="PRICES must be"):
+        PriceSettings.from_env({"PRICES": "real"})
 
 
 def test_the_clock_may_be_moved_on_one_machine():
