@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -24,6 +25,7 @@ from shared.messages import CollectRequest
 from shared.plain_text import shortened
 from shared.pubsub.dead_letters import DeadLetter
 from shared.pubsub.publisher import Publisher
+from shared.sessions import KST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,17 +142,22 @@ def _chunks(letters: Sequence[DeadLetter]) -> Iterable[list[str]]:
         yield [letter.ack_id for letter in letters[start : start + AT_ONCE]]
 
 
-def summary(letters: Sequence[DeadLetter]) -> list[str]:
-    """Lines about the letters, grouped by what went wrong, with the newest of each."""
+def summary(
+    letters: Sequence[DeadLetter], clock_offset: timedelta = timedelta()
+) -> list[str]:
+    """Lines about the letters, grouped by what went wrong, with the newest of each.
+
+    Instants are those of a stack that lives ``clock_offset`` ahead, in Seoul.
+    """
     groups: dict[tuple[str, str], list[DeadLetter]] = {}
     for letter in letters:
         group = (letter.topic or "from nowhere", letter.error_code)
         groups.setdefault(group, []).append(letter)
-    lines = [f"{len(letters)} dead letters"]
+    lines = [f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}"]
     for (topic, error_code), found in groups.items():
-        since = f"{found[0].died_at:%Y-%m-%d %H:%M} UTC"
+        since = (found[0].died_at + clock_offset).astimezone(KST)
         lines += [
-            f"{len(found):6}  {topic}  {error_code}  since {since}",
+            f"{len(found):6}  {topic}  {error_code}  since {since:%Y-%m-%d %H:%M} KST",
             f"        {found[-1].reason}",
             f"        {_shown(found[-1])}",
         ]
@@ -171,8 +178,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     late = f"Pub/Sub has not answered for {TOTAL_SECONDS:.0f} s; nothing is lost"
     try:
         with deadline(TOTAL_SECONDS, late):
-            project = options.project or _local_project()
-            return _act(DeadLetters(project), options.action, options.code or None)
+            project, offset = options.project, timedelta()
+            if not project:
+                project, offset = _local_project(), _local_offset()
+            dead_letters = DeadLetters(project)
+            return _act(dead_letters, options.action, options.code or None, offset)
     except NotRunning as error:
         _tell(f"{error}, or give PROJECT=")
         return 1
@@ -181,9 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _act(dead_letters: DeadLetters, action: str, code: str | None) -> int:
+def _act(
+    dead_letters: DeadLetters, action: str, code: str | None, clock_offset: timedelta
+) -> int:
     letters = dead_letters.pull(code)
-    _tell("\n".join(summary(letters)))
+    _tell("\n".join(summary(letters, clock_offset)))
     if action == "list":
         dead_letters.release(letters)
         return 0
@@ -221,6 +233,15 @@ def _local_project() -> str:
     stack = running()
     os.environ["PUBSUB_EMULATOR_HOST"] = stack.pubsub_host
     return stack.project
+
+
+def _local_offset() -> timedelta:
+    """How far ahead of this machine's clock the local stack lives."""
+    try:
+        return timedelta(seconds=running().clock_offset)
+    except NotRunning:
+        # A Pub/Sub server that others have started.
+        return timedelta()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SECONDS = 15.0
+# Where a run is seen; a report is no run.
+WATCHED = "make status"
 # What reads the messages of each topic, and rejects them here already.
 READERS = {
     "triggers": Trigger.from_bytes,
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MalformedMessage, NotRunning, PipelineError) as error:
         sys.stderr.write(f"not published: {error}\n")
         return 1
-    sys.stdout.write(f"published {message}\nwatch it: make status\n")
+    seen = f"{stack.status_page}/reports" if options.topic == "reports" else WATCHED
+    sys.stdout.write(f"published {message}\nwatch it: {seen}\n")
     return 0
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.local.screen.snapshot import CALL_NAMES, RunState, total
+from shared.candles import Timeframe
 from shared.modes import Mode
 from shared.sessions import KST
 
@@ -283,11 +284,11 @@ def fact(name: str, value: str) -> Text:
 
 def behind_lines(behind: Sequence[BehindSeries]) -> list[Text]:
     """A line for each target that is behind, with the reason and the timeframes."""
-    timeframes: dict[str, list[str]] = {}
+    timeframes: dict[str, list[Timeframe]] = {}
     for series in behind:
-        timeframes.setdefault(str(series), []).append(series.timeframe.value)
+        timeframes.setdefault(str(series), []).append(series.timeframe)
     lines = [
-        Text(f"✗ behind: {stock} ({' '.join(of_stock)})", style="red")
+        Text(f"✗ behind: {stock} ({' '.join(_in_order(of_stock))})", style="red")
         for stock, of_stock in timeframes.items()
     ]
     left = len(lines) - MOST_BEHIND
@@ -300,3 +301,8 @@ def dead_letter_line(letter: DeadLetter) -> Text:
     code = f" ({letter.error_code})" if letter.error_code else ""
     text = f"✗ dead letter: {letter.what}{code}: {letter.reason}"
     return Text(f"{letter.at} ", style="none").append(text, style="red")
+
+
+def _in_order(timeframes: Sequence[Timeframe]) -> list[str]:
+    """Their names, the shortest first."""
+    return [each.value for each in Timeframe if each in timeframes]

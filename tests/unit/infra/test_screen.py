@@ -324,12 +324,12 @@ def test_targets_that_are_behind_are_named_once_with_their_timeframes():
             since=None,
         )
         for number in range(12)
-        for timeframe in (Timeframe.DAY_1, Timeframe.WEEK_1)
+        for timeframe in (Timeframe.DAY_1, Timeframe.WEEK_1, Timeframe.MINUTE_5)
     ]
 
     lines = [line.plain for line in render.behind_lines(behind)]
 
-    assert lines[0] == "✗ behind: 000000 가상: never loaded (1d 1w)"
+    assert lines[0] == "✗ behind: 000000 가상: never loaded (5m 1d 1w)"
     assert lines[-1] == "✗ and 2 more"
     assert len(lines) == 11
     assert render.behind_lines([]) == []
