@@ -39,6 +39,8 @@ COLUMNS = (
     "is_settled",
 )
 JSON, CSV = "application/json", "text/csv"
+# A link cannot choose by a header.
+FORMATS = {"json": JSON, "csv": CSV}
 MOMENT = timedelta(microseconds=1)
 
 
@@ -79,10 +81,11 @@ def answer(services: Services, code: str, timeframe: Timeframe) -> Response:
     limit = given.count("limit", CANDLES, MOST_CANDLES)
     cursor = given.text("cursor")
     after = None if cursor is None else instant_of(cursor, "cursor")
+    chosen = given.choice("format", FORMATS)
     given.refuse_the_rest()
     if start and end and start >= end:
         raise bad("end", "end_not_after", start=start, end=end)
-    form = _form()
+    form = FORMATS[chosen] if chosen else _accepted()
     # An earlier day may have no midnight: the first of the years has none in Seoul.
     first = midnight(max(start or EXCHANGE_BEGAN, EXCHANGE_BEGAN))
     if after is not None:
@@ -114,7 +117,7 @@ def answer(services: Services, code: str, timeframe: Timeframe) -> Response:
     )
 
 
-def _form() -> str:
+def _accepted() -> str:
     accepted = request.accept_mimetypes
     form = accepted.best_match([JSON, CSV]) if accepted else JSON
     if form is None:

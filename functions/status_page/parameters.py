@@ -81,7 +81,7 @@ class Parameters:
         """True or false; false if it is not there."""
         return self.choice(name, ("true", "false")) == "true"
 
-    def choice(self, name: str, choices: Sequence[str]) -> str | None:
+    def choice(self, name: str, choices: Collection[str]) -> str | None:
         """One of the ``choices``, None if it is not there."""
         value = self.text(name)
         if value is not None and value not in choices:

@@ -580,6 +580,19 @@ def test_a_limit_of_csv_is_told_by_a_link_to_what_follows():
     assert len({*found}) == len(found) == 5
 
 
+def test_a_link_chooses_the_form_that_a_header_would():
+    candles, _ = paged(3)
+    client = client_of(candles=candles)
+    path = "/api/candles/005930/1d"
+
+    by_link = client.get(f"{path}?format=csv", headers={"Accept": "text/html"})
+    assert by_link.data == client.get(path, headers=CSV).data
+    assert client.get(f"{path}?format=json", headers=CSV).is_json
+    assert client.get(f"{path}?format=xml").status_code == 400
+    page = stock_page("/stocks/005930?timeframe=5m")
+    assert 'href="/api/candles/005930/5m?format=csv"' in page
+
+
 def test_a_stream_is_compressed_as_it_comes(monkeypatch):
     monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
     candles, _ = paged(35)
