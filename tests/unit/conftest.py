@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import settings
+
+# Examples have a seed, and how long one takes is up to the machine.
+settings.register_profile("unit", derandomize=True, database=None, deadline=None)
+settings.load_profile("unit")
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from shared.messages import (
 )
 from shared.modes import Mode
 
-FEW = settings(max_examples=50, derandomize=True, database=None, deadline=None)
+FEW = settings(max_examples=50)
 
 MESSAGES = st.sampled_from(
     [Trigger, CollectRequest, ReferenceRequest, ReportRequest, TokenRequest]

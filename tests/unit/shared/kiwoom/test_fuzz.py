@@ -22,9 +22,6 @@ from tests.support.fakes import FakeThrottle, FakeTokens, FakeWire
 
 FEW = settings(
     max_examples=50,
-    derandomize=True,
-    database=None,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
