@@ -99,6 +99,7 @@ class DueTimes:
         self.calendar = calendar
         self._ticks = tuple(ticks)
         self._of_session: dict[tuple[Timeframe, date], list[Due]] = {}
+        self._finals: dict[tuple[Timeframe, date], Due | None] = {}
 
     def next_tick(self, timeframe: Timeframe, instant: datetime) -> datetime | None:
         """The first tick of a timeframe at or after ``instant``; None without one."""
@@ -119,8 +120,12 @@ class DueTimes:
 
         It is ready at midnight; for a week, after its last session.
         """
-        last = self._last_session(timeframe, day)
-        return self._due(timeframe, day, midnight(last + DAY) if last else None)
+        key = timeframe, day
+        if key not in self._finals:
+            last = self._last_session(timeframe, day)
+            ready_at = midnight(last + DAY) if last else None
+            self._finals[key] = self._due(timeframe, day, ready_at)
+        return self._finals[key]
 
     def latest(self, timeframe: Timeframe, day: date, instant: datetime) -> Due | None:
         """What was last due of the session of ``day`` up to ``instant``.

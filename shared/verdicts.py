@@ -165,6 +165,7 @@ class Judge:
         self.now = now
         self._kept_from = kst_date(now) - MINUTES_KEPT
         self._slots: dict[date, frozenset[datetime]] = {}
+        self._latest: dict[date, Due | None] = {}
         self.latest_due = due.latest_of_all(timeframe, now - PATIENCE)
 
     def sessions(self, first: date, last: date) -> list[date]:
@@ -305,8 +306,10 @@ class Judge:
 
     def _open(self, known: SeriesFacts, day: date, stored: SessionFacts) -> Verdict:
         """Judge a session that is not settled, by its last due time."""
-        due = self.due.latest(self.timeframe, day, self.now - PATIENCE)
-        return self._since(known, day, stored, due)
+        if day not in self._latest:
+            latest = self.due.latest(self.timeframe, day, self.now - PATIENCE)
+            self._latest[day] = latest
+        return self._since(known, day, stored, self._latest[day])
 
     def _since(
         self, known: SeriesFacts, day: date, stored: SessionFacts, due: Due | None
