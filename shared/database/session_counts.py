@@ -1,15 +1,16 @@
 """What is stored of each session, counted by PostgreSQL for many stocks at once.
 
 Of each session of a stock it tells one number, a thousand times the day (counted from
-2000) plus how many candles it has. A list of numbers costs a tenth of rows, and stocks
-with the same list, as most are, share a row. A candle that opens in no slot of the grid
-does not count: in the ten minutes of the closing call, and in the pause after the
-session.
+2000) plus how many candles it has, and another one where candles are absent. A list of
+numbers costs a tenth of rows, and stocks with the same list, as most are, share a row.
+A candle that opens in no slot of the grid does not count: in the ten minutes of the
+closing call, and in the pause after the session.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -20,10 +21,12 @@ from shared.sessions import DAY, midnight
 from shared.verdicts import SessionFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sqlalchemy import Connection
 
+# A whole market is counted in memory, instead of by way of the disk.
+IN_MEMORY = text("SET LOCAL work_mem = '32MB'")
 # Days are counted from here.
 EPOCH = date(2000, 1, 1)
 DAY_OF = "((opened_at AT TIME ZONE interval '9 hours')::date - date '2000-01-01')"
@@ -91,7 +94,8 @@ MANY = text("""
 """)
 ABSENT = f"""
     SELECT stock_code,
-           string_agg(concat(day, ':', absent, ',', confirmed), ' ') FROM (
+           array_agg(day * bigint '1000000' + absent * 1000 + confirmed ORDER BY day)
+    FROM (
         SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
                count(*) FILTER (WHERE confirmations > 1) AS confirmed
         FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
@@ -136,17 +140,22 @@ def sessions(  # noqa: PLR0913 - the questions of a map
             many = connection.execute(MANY, values).scalar_one()
             sealed = sealed or many > MANY_SERIES
         counting = SEALED if sealed else counting
+    connection.execute(IN_MEMORY)
     counted, absent = (
         connection.execute(text(SHARED.format(told=each)), values).all()
         for each in (counting, ABSENT)
     )
-    found = _counted(counted)
-    merged: dict[tuple[int, str], dict[date, SessionFacts]] = {}
-    for stocks, absences in absent:
-        for code in stocks.split():
-            key = id(found.get(code)), absences
+    found: dict[str, dict[date, SessionFacts]] = {}
+    for stocks, candles in _decoded(counted, 1000):
+        stored = {day: _facts(number) for day, number in candles}
+        found |= dict.fromkeys(stocks, stored)
+    for stocks, absences in _decoded(absent, 1_000_000):
+        merged: dict[int, dict[date, SessionFacts]] = {}
+        for code in stocks:
+            stored = found.get(code, {})
+            key = id(found.get(code))
             if key not in merged:
-                merged[key] = _with_absent(found.get(code, {}), absences)
+                merged[key] = _with_absent(stored, absences)
             found[code] = merged[key]
     return found
 
@@ -171,39 +180,37 @@ def _counting(timeframe: Timeframe) -> str:
     return OF_MINUTES if timeframe.minutes else OF_DAYS
 
 
-def _counted(rows: Iterable[Any]) -> dict[str, dict[date, SessionFacts]]:
-    """Decode lists of numbers; equal lists, numbers and days are one object each."""
-    known: dict[str, tuple[date, SessionFacts]] = {}
-    facts: dict[int, SessionFacts] = {}
-    found: dict[str, dict[date, SessionFacts]] = {}
+def _decoded(
+    rows: Iterable[Any], base: int
+) -> Iterator[tuple[list[str], list[tuple[date, int]]]]:
+    """Stocks, with days and what is told of each; equal numbers are decoded once."""
+    known: dict[str, tuple[date, int]] = {}
     for codes, numbers in rows:
-        sessions = {}
+        told = []
         for number in numbers[1:-1].split(","):
-            told = known.get(number)
-            if told is None:
-                day, candles = divmod(int(number), 1000)
-                told = (
-                    EPOCH + DAY * day,
-                    facts.setdefault(candles, SessionFacts(candles)),
-                )
-                known[number] = told
-            sessions[told[0]] = told[1]
-        found |= dict.fromkeys(codes.split(), sessions)
-    return found
+            pair = known.get(number)
+            if pair is None:
+                day, value = divmod(int(number), base)
+                pair = known[number] = EPOCH + DAY * day, value
+            told.append(pair)
+        yield codes.split(), told
 
 
 def _with_absent(
-    sessions: dict[date, SessionFacts], told: str
+    stored: dict[date, SessionFacts], absences: Iterable[tuple[date, int]]
 ) -> dict[date, SessionFacts]:
     """The same, of a dictionary of its own: others may have the sessions as well."""
-    found = {**sessions}
-    for word in told.split():
-        number, _, counts = word.partition(":")
-        absent, confirmed = map(int, counts.split(","))
-        day = _day(number)
-        candles = sessions[day].candles if day in sessions else 0
-        found[day] = SessionFacts(candles, absent, confirmed)
+    found = {**stored}
+    for day, number in absences:
+        facts = stored.get(day)
+        found[day] = _facts(facts.candles if facts else 0, number)
     return found
+
+
+@lru_cache(maxsize=65536)
+def _facts(candles: int, absences: int = 0) -> SessionFacts:
+    """Equal facts are one object."""
+    return SessionFacts(candles, *divmod(absences, 1000))
 
 
 def _day(number: str) -> date:
