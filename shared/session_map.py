@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from shared.sessions import DAY
+from shared.sessions import DAY, kst_date
 from shared.verdicts import SessionFacts, State, settled
 
 if TYPE_CHECKING:
@@ -287,8 +287,13 @@ def _gaps(
 
 
 def _behind(judge: Judge, days: Sequence[date]) -> date:
-    """What is settled through this day needs no look at its newest candle."""
-    return max(day for day in (days[0], judge.calendar.latest(days[-1])) if day)
+    """What is settled through this day needs no look at its newest candle.
+
+    The sessions of the map that are later cannot be settled yet.
+    """
+    today = kst_date(judge.now)
+    last = judge.calendar.settled_through(judge.timeframe, judge.now, today)
+    return min(days[-1], last or days[-1])
 
 
 def _explained(

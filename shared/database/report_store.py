@@ -6,7 +6,8 @@ that a stack that lives at another moment tells one time.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
@@ -45,7 +46,6 @@ from shared.verdicts import SeriesFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date, datetime
 
     from sqlalchemy import Engine, Row
 
@@ -57,24 +57,28 @@ if TYPE_CHECKING:
 SNAPSHOT = text("SELECT pg_current_snapshot()::text")
 STOCKS = text("SELECT stock_code, stock_name FROM stocks ORDER BY stock_code")
 # A series of a target that was never loaded has no row. The newest candle is looked up
-# only where a verdict needs it: of series that are behind the others.
+# only where a verdict needs it: of series that are behind the others, or have left. One
+# JSON is read ten times as fast as its rows would be.
 SERIES = text("""
-    SELECT stock_code, stock_name, timeframe, listed, is_target, listed_on,
-           coalesce(concat(state, audit_info) LIKE '%거래정지%', false) AS halted,
-           covered_from, wanted_from, loaded_on, settled_through, oldest, end_seen_on,
-           coalesce(history_exhausted, false) AS history_exhausted,
-           coalesce(ended, false) AS ended, coalesce(version, 0) AS version,
-           asked_at,
-           CASE WHEN settled_through >= :behind THEN NULL ELSE (
-               SELECT max(opened_at) FROM candles
-               WHERE candles.stock_code = stocks.stock_code
-                 AND candles.timeframe = frames.timeframe) END AS newest
-    FROM stocks
-    CROSS JOIN unnest(cast(:timeframes AS text[])) AS frames (timeframe)
-    LEFT JOIN series USING (stock_code, timeframe)
-    WHERE (is_target OR covered_from IS NOT NULL)
-      AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
-    ORDER BY stock_code, timeframe
+    SELECT json_agg(found ORDER BY code, timeframe) FROM (
+        SELECT stock_code AS code, stock_name AS name, timeframe,
+               listed, is_target, listed_on,
+               coalesce(concat(state, audit_info) LIKE '%거래정지%', false) AS halted,
+               covered_from, wanted_from, loaded_on, settled_through, oldest,
+               end_seen_on, coalesce(history_exhausted, false) AS history_exhausted,
+               coalesce(ended, false) AS ended, coalesce(version, 0) AS version,
+               asked_at,
+               CASE WHEN NOT (settled_through >= :behind AND listed AND NOT ended)
+                          OR settled_through IS NULL THEN (
+                   SELECT max(opened_at) FROM candles
+                   WHERE candles.stock_code = stocks.stock_code
+                     AND candles.timeframe = frames.timeframe) END AS newest
+        FROM stocks
+        CROSS JOIN unnest(cast(:timeframes AS text[])) AS frames (timeframe)
+        LEFT JOIN series USING (stock_code, timeframe)
+        WHERE (is_target OR covered_from IS NOT NULL)
+          AND (cast(:codes AS text[]) IS NULL
+               OR stock_code = ANY(cast(:codes AS text[])))) AS found
 """)
 COUNTS = text(f"""
     SELECT timeframe, count(*) AS total, count(*) FILTER (WHERE late) AS late,
@@ -280,8 +284,8 @@ class ReportStore:
             "codes": _codes(codes),
         }
         with transaction(self._engine) as connection:
-            rows = connection.execute(SERIES, values).all()
-        return [_stock_series(row) for row in rows]
+            found = connection.execute(SERIES, values).scalar_one()
+        return [_stock_series(each) for each in found or ()]
 
     def counts(
         self, due: Mapping[Timeframe, Due | None]
@@ -577,30 +581,39 @@ class ReportStore:
         return {**row, name: row[name] + self._offset}
 
 
-def _stock_series(row: Row[Any]) -> StockSeries:
+def _stock_series(told: dict[str, Any]) -> StockSeries:
     return StockSeries(
-        stock=StockName(code=row.stock_code, name=row.stock_name),
-        timeframe=Timeframe(row.timeframe),
+        stock=StockName(code=told["code"], name=told["name"]),
+        timeframe=Timeframe(told["timeframe"]),
         facts=SeriesFacts(
             series=Series(
-                covered_from=row.covered_from,
-                wanted_from=row.wanted_from,
-                loaded_on=row.loaded_on,
-                settled_through=row.settled_through,
-                oldest=row.oldest,
-                newest=row.newest,
-                end_seen_on=row.end_seen_on,
-                history_exhausted=row.history_exhausted,
-                ended=row.ended,
-                version=row.version,
+                covered_from=_date(told["covered_from"]),
+                wanted_from=_date(told["wanted_from"]),
+                loaded_on=_date(told["loaded_on"]),
+                settled_through=_date(told["settled_through"]),
+                oldest=_date(told["oldest"]),
+                end_seen_on=_date(told["end_seen_on"]),
+                newest=_instant(told["newest"]),
+                history_exhausted=told["history_exhausted"],
+                ended=told["ended"],
+                version=told["version"],
             ),
-            asked_at=row.asked_at,
-            listed=row.listed,
-            halted=row.halted,
-            listed_on=row.listed_on,
-            is_target=row.is_target,
+            asked_at=_instant(told["asked_at"]),
+            listed=told["listed"],
+            halted=told["halted"],
+            listed_on=_date(told["listed_on"]),
+            is_target=told["is_target"],
         ),
     )
+
+
+@lru_cache(maxsize=4096)
+def _date(told: str | None) -> date | None:
+    return None if told is None else date.fromisoformat(told)
+
+
+def _instant(told: str | None) -> datetime | None:
+    return None if told is None else datetime.fromisoformat(told)
 
 
 def _key(stock_code: str, timeframe: Timeframe) -> dict[str, Any]:
