@@ -101,6 +101,11 @@ UNSETTLE = text("""
       AND judged.timeframe = series.timeframe AND settled_through >= since
     RETURNING series.stock_code, series.timeframe
 """)
+# The broker's answers of before are no proof of a day that has other slots now.
+ASK_AGAIN = text("""
+    UPDATE series SET asked_at = :day_begins, version = version + 1
+    WHERE asked_at > :day_begins
+""")
 QUARANTINE = text("""
     WITH homeless AS (
         DELETE FROM candles
@@ -308,3 +313,5 @@ def _judge_anew(
             "reason": reason,
         }
         connection.execute(QUARANTINE, place)
+        if session:
+            connection.execute(ASK_AGAIN, {"day_begins": midnight(day)})

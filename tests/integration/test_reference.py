@@ -64,8 +64,8 @@ class Stored:
             )
             self.query(
                 "INSERT INTO series (stock_code, timeframe, covered_from,"
-                " settled_through, oldest) VALUES ('005930', :t, :start, '2026-11-20',"
-                " :start) ON CONFLICT (stock_code, timeframe) DO UPDATE"
+                " settled_through, oldest, asked_at) VALUES ('005930', :t, :start,"
+                " '2026-11-20', :start, '2026-11-21 07:30+09') ON CONFLICT (stock_code, timeframe) DO UPDATE"
                 " SET covered_from = :start, settled_through = '2026-11-20'",
                 t=timeframe.value,
                 start=day(start),
@@ -354,6 +354,21 @@ def test_a_day_that_is_opened_afterwards_is_read_by_the_next_tick(sessions, stor
     forget(sessions, "2026-11-18")
 
     assert stored.query("SELECT settled_through FROM series") == [(day("2026-11-17"),)]
+    # Also on a day without a session, a tick finds something to ask for.
+    assert stored.query("SELECT asked_at FROM series") == [(kst("2026-11-18"),)]
+
+
+def test_who_asked_before_a_day_had_its_slots_has_proved_nothing_of_it(
+    sessions, stored
+):
+    stored.collect("5m", start="2026-11-16")
+    ((asked_at,),) = stored.query("SELECT asked_at FROM series")
+
+    close(sessions, "2026-11-20")
+    assert stored.query("SELECT asked_at FROM series") == [(asked_at,)]
+
+    forget(sessions, "2026-11-20")
+    assert stored.query("SELECT asked_at FROM series") == [(kst("2026-11-20"),)]
 
 
 @pytest.mark.parametrize(
