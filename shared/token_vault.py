@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 RPC_SECONDS = 10.0
 READER = "roles/secretmanager.secretAccessor"
 WRITER = "roles/secretmanager.secretVersionManager"
+VIEWER = "roles/secretmanager.viewer"
 PAGE_SIZE = 100
 LOOK_AGAIN_SECONDS = 1.0
 
@@ -148,6 +149,19 @@ class Secrets:
                     break
                 added[version.name] = version.create_time
         return added
+
+    def usable_since(self, secret: str) -> datetime | None:
+        """When the newest version was added; None where it cannot be read any more.
+
+        Raises:
+            SecretMisconfigured, SecretUnavailable, VaultUnavailable: See ``add``.
+        """
+        with self._translated(secret, VIEWER):
+            newest = next(self._versions(secret), None)
+        if newest is None or newest.state != SecretVersion.State.ENABLED:
+            return None
+        added_at: datetime = newest.create_time
+        return added_at
 
     def _versions(self, secret: str) -> Iterator[SecretVersion]:
         """All versions, newest first."""

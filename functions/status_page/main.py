@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import functions_framework
@@ -39,15 +38,12 @@ if TYPE_CHECKING:
 
     from flask import Flask, Request
 
-    from shared.clock import Clock
 
+def token_look_up() -> Callable[[], datetime | None]:
+    """When the access token was stored, by the metadata of its versions.
 
-# The newest token is never older.
-LONGEST_AGE = timedelta(days=30)
-
-
-def token_look_up(clock: Clock) -> Callable[[], datetime | None]:
-    """When the newest access token was stored, by the metadata of its versions."""
+    None where it was disabled or destroyed since.
+    """
 
     def look() -> datetime | None:
         # A quarter of a second that no first answer should wait for.
@@ -55,8 +51,7 @@ def token_look_up(clock: Clock) -> Callable[[], datetime | None]:
 
         settings = SecretSettings.from_env()
         secrets = Secrets(new_client(settings), settings.project)
-        added = secrets.added_since(settings.token, clock() - LONGEST_AGE)
-        return max(added.values(), default=None)
+        return secrets.usable_since(settings.token)
 
     return look
 
@@ -74,7 +69,7 @@ def wire() -> Flask:
             calendar=SessionStore(engine).calendar,
             ticks=Tick.all_of(ScheduleSettings.from_env().schedules),
             clock=clock,
-            token_created_at=InBackground(token_look_up(clock)),
+            token_created_at=InBackground(token_look_up()),
             prices=PriceSettings.from_env().source,
         )
     )

@@ -60,6 +60,18 @@ def test_a_destroyed_version_is_not_a_missing_secret(secret_manager, secrets):
         secrets.read("kiwoom-app-key")
 
 
+@pytest.mark.parametrize("change", ["destroy", "disable"])
+def test_what_cannot_be_read_any_more_has_no_age(secret_manager, secrets, change):
+    secret_manager.create("kiwoom-token")
+    assert secrets.usable_since("kiwoom-token") is None
+    secrets.add("kiwoom-token", b"the-token")
+    assert secrets.usable_since("kiwoom-token") is not None
+
+    getattr(secret_manager, change)("kiwoom-token")
+
+    assert secrets.usable_since("kiwoom-token") is None
+
+
 def test_a_vault_that_is_away_is_transient():
     secrets = connected(f"127.0.0.1:{free_port()}")
 
