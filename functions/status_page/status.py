@@ -91,9 +91,25 @@ class Cause(StrEnum):
     """What is known of why a series is late, or has a gap."""
 
     ERROR = "error"
+    QUEUED = "queued"
     WAITING = "waiting"
     NO_TASK = "no_task"
     GAP = "gap"
+
+
+# What is told of a task that is not over and has no error.
+OF_STATE = {
+    "queued": Cause.QUEUED,
+    "running": Cause.WAITING,
+    "failed": Cause.WAITING,
+}
+TASK_REMEDIES = {
+    Cause.QUEUED: (
+        "nothing while its run has fewer and fewer open tasks; otherwise check that "
+        "the collector of its timeframe runs"
+    ),
+    Cause.WAITING: "nothing: its task is at work; if it persists, see the run",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,24 +138,21 @@ class Problem:
             return Cause.GAP
         if self.error_code:
             return Cause.ERROR
-        unfinished = self.state in {"queued", "running", "failed"}
-        return Cause.WAITING if unfinished else Cause.NO_TASK
+        return OF_STATE.get(self.state or "", Cause.NO_TASK)
 
     @property
     def remedy_code(self) -> str:
         """What the remedy is known by."""
         if self.cause is Cause.ERROR and self.error_code:
             return self.error_code
-        return Cause.WAITING if self.cause is Cause.WAITING else self.verdict.reason
+        return self.cause if self.cause in TASK_REMEDIES else self.verdict.reason
 
     @property
     def remedy(self) -> str:
         """What an operator does about it."""
         if self.cause is Cause.ERROR and self.error_code:
             return remedy_of(self.error_code)
-        if self.cause is Cause.WAITING:
-            return "nothing: its task is at work; if it persists, see the run"
-        return self.verdict.remedy or ""
+        return TASK_REMEDIES.get(self.cause) or self.verdict.remedy or ""
 
     @property
     def trigger(self) -> str | None:

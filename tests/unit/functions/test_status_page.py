@@ -19,7 +19,7 @@ from functions.status_page import rendering
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.services import Services
-from functions.status_page.status import Cause, Problem, overview
+from functions.status_page.status import TASK_REMEDIES, Cause, Problem, overview
 from functions.status_page.triggers import MODES, trigger_of
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
@@ -132,10 +132,10 @@ def test_every_state_and_reason_has_its_words(language):
 
 
 def test_every_remedy_is_told_in_korean_too():
-    waiting = {Cause.WAITING.value}
+    tasks = {cause.value for cause in TASK_REMEDIES}
     reasons = {reason.value for reason in REMEDIES}
 
-    assert words("ko").remedies.keys() == remedies().keys() | reasons | waiting
+    assert words("ko").remedies.keys() == remedies().keys() | reasons | tasks
     assert words("en").remedies == {}
     assert words("ko").remedy("kiwoom_1511", "") == words("ko").remedy(
         "kiwoom_rejected", ""
@@ -652,19 +652,39 @@ def test_without_a_target_not_all_is_here():
     assert not judged(counts={}).is_complete
 
 
+LATE_GROUP = LateGroup(
+    timeframe=Timeframe.MINUTE_5,
+    never_loaded=False,
+    state="failed",
+    error_code="kiwoom_unavailable",
+    error_message="no answer",
+    run_id="run-1",
+    count=1,
+    examples=(SAMSUNG,),
+    asked_at=None,
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "remedy"),
+    [
+        # As where the collector of a timeframe is stopped.
+        ("queued", Cause.QUEUED, "the collector of its timeframe runs"),
+        ("running", Cause.WAITING, "its task is at work"),
+        ("done", Cause.NO_TASK, "the dispatcher runs"),
+        (None, Cause.NO_TASK, "the schedules are not paused"),
+    ],
+)
+def test_a_task_without_an_error_tells_what_to_look_at(state, cause, remedy):
+    group = replace(LATE_GROUP, state=state, error_code=None, error_message=None)
+    (problem,) = judged(counts=counts(late=1), late_groups=[group]).problems
+
+    assert problem.cause is cause
+    assert remedy in problem.remedy
+
+
 def test_one_late_series_is_enough_to_say_no():
-    group = LateGroup(
-        timeframe=Timeframe.MINUTE_5,
-        never_loaded=False,
-        state="failed",
-        error_code="kiwoom_unavailable",
-        error_message="no answer",
-        run_id="run-1",
-        count=1,
-        examples=(SAMSUNG,),
-        asked_at=None,
-    )
-    found = judged(counts=counts(late=1), late_groups=[group])
+    found = judged(counts=counts(late=1), late_groups=[LATE_GROUP])
 
     assert (found.is_complete, found.late) == (False, 1)
     (problem,) = found.problems
