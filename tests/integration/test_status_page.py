@@ -138,6 +138,23 @@ def test_of_stocks_with_the_same_candles_each_has_its_own_absences(client, engin
     assert letters(client, "000660")[1] == letters(client, "035420")[1] == "m"
 
 
+def test_a_stock_that_left_today_has_not_left_before_its_newest_candle(client, engine):
+    a_series(engine)
+    candles_of(engine, slots("2026-11-20")[:3])
+    execute(engine, "UPDATE stocks SET listed = false WHERE stock_code = '005930'")
+
+    assert letters(client)[-1] == "p"
+
+
+def test_a_day_after_which_a_stock_traded_is_not_given_up_before_it_settles(
+    client, engine
+):
+    a_series(engine, settled_through=day("2026-11-18"))
+    candles_of(engine, slots("2026-11-20")[:3])
+
+    assert letters(client)[-2:] == "pp"
+
+
 def test_a_candle_outside_of_the_grid_makes_nothing_complete(client, engine):
     a_series(engine)
     called = kst("2026-11-16 15:20")
