@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from shared.sessions import DAY, kst_date
@@ -25,6 +26,17 @@ NOTHING_STORED: Mapping[date, SessionFacts] = {}
 MANY_SERIES = 300
 # So many sessions of a whole market are held in memory at a time.
 AT_ONCE = 250
+
+
+class Detail(StrEnum):
+    """How much is wanted of what is stored of sessions."""
+
+    # Every session, with how many candles it has.
+    COUNTS = "counts"
+    # What a letter needs: of a whole market, no session that is not settled.
+    LETTERS = "letters"
+    # The same, with settled minutes told by their seals, of some stocks as well.
+    SEALED_LETTERS = "sealed_letters"
 
 
 class Sessions(Protocol):
@@ -49,8 +61,7 @@ class Sessions(Protocol):
         start: date,
         last: date,
         codes: Sequence[str] | None = None,
-        *,
-        sealed: bool = False,
+        detail: Detail = Detail.COUNTS,
     ) -> dict[str, dict[date, SessionFacts]]:
         """What is stored of each session from ``start`` to ``last``, by stock."""
 
@@ -131,19 +142,15 @@ def coverage(
     judge: Judge,
     days: Sequence[date],
     codes: Sequence[str] | None = None,
-    *,
-    sealed: bool = False,
+    detail: Detail = Detail.LETTERS,
 ) -> Coverage:
-    """Judge the sessions of ``days`` (ascending) of all stocks, or of some.
-
-    With ``sealed``, settled minutes are told by their seals.
-    """
+    """Judge the sessions of ``days`` (ascending) of all stocks, or of some."""
     expected = [judge.expected(day) for day in days]
     if not days:
         return Coverage(timeframe=judge.timeframe, sessions=(), expected=(), rows=())
     series = source.series([judge.timeframe], _behind(judge, days), codes)
     stored: Mapping[str, Mapping[date, SessionFacts]] = source.sessions(
-        judge.timeframe, days[0], days[-1], codes, sealed=sealed
+        judge.timeframe, days[0], days[-1], codes, detail
     )
     marks = source.marks(judge.timeframe, days[0], days[-1])
     letters = _Letters(judge, days, expected)
@@ -221,11 +228,10 @@ def gaps_of(
     judge: Judge,
     days: Sequence[date],
     codes: Sequence[str] | None = None,
-    *,
-    sealed: bool = False,
+    detail: Detail = Detail.LETTERS,
 ) -> list[Gaps]:
     """The series with missing candles in these sessions, of all stocks or of some."""
-    return _gaps_in(source, judge, coverage(source, judge, days, codes, sealed=sealed))
+    return _gaps_in(source, judge, coverage(source, judge, days, codes, detail))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from functions.status_page.problems import bad, unknown
 from shared.errors import remedy_of
 from shared.plain_text import sendable
 from shared.reports import History
-from shared.session_map import coverage, newest_sessions
+from shared.session_map import Detail, coverage, newest_sessions
 from shared.sessions import DAY
 
 if TYPE_CHECKING:
@@ -109,7 +109,8 @@ class Routes:
         def build() -> object:
             judge = self._services.judge(frame)
             days = chosen_days(judge, start, end, count)
-            found = coverage(self._services.reports, judge, days, codes)
+            detail = Detail.COUNTS if counts else Detail.LETTERS
+            found = coverage(self._services.reports, judge, days, codes, detail)
             return views.coverage(found, judge.now, counts=counts)
 
         return self._answer(build, is_heavy=True)

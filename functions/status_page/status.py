@@ -12,7 +12,7 @@ from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
 from shared.freshness import PATIENCE
-from shared.session_map import MANY_SERIES, gaps, gaps_of
+from shared.session_map import MANY_SERIES, Detail, gaps, gaps_of
 from shared.sessions import DAY, kst_date
 from shared.verdicts import Judge, Reason, State, Verdict
 
@@ -294,7 +294,9 @@ class GapFinder:
             codes = sorted(code for code, day in begins.items() if day == first_day)
             days = judge.sessions(first_day, newest)
             if days:
-                found += gaps_of(self._source, judge, days, codes, sealed=True)
+                found += gaps_of(
+                    self._source, judge, days, codes, Detail.SEALED_LETTERS
+                )
         return found
 
     def _expected(self, judge: Judge, first: date, last: date) -> int:

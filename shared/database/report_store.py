@@ -41,6 +41,7 @@ from shared.reports import (
     TaskGroup,
 )
 from shared.series import Series
+from shared.session_map import Detail
 from shared.sessions import DAY, midnight
 from shared.verdicts import SeriesFacts
 
@@ -328,16 +329,15 @@ class ReportStore:
         start: date,
         last: date,
         codes: Sequence[str] | None = None,
-        *,
-        sealed: bool = False,
+        detail: Detail = Detail.COUNTS,
     ) -> dict[str, dict[date, SessionFacts]]:
         """What is stored of each session from ``start`` to ``last``, by stock.
 
-        With ``sealed``, and of a whole market, settled minutes are told by their seals.
+        Of a whole market, settled minutes are told by their seals.
         """
         with transaction(self._engine) as connection:
             return session_counts.sessions(
-                connection, timeframe, start, last, codes, sealed=sealed
+                connection, timeframe, start, last, codes, detail
             )
 
     def accounts(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Timeframe
-from shared.session_map import MANY_SERIES
+from shared.session_map import MANY_SERIES, Detail
 from shared.sessions import DAY, midnight
 from shared.verdicts import SessionFacts
 
@@ -63,29 +63,37 @@ OF_DAYS = f"""
 """
 # Of a whole market, settled minutes are taken from their seals: there are a hundred
 # times as many candles. What was changed behind our backs is found by `make verify`.
+OF_SETTLED = """
+    SELECT stock_code,
+           (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
+               AS number
+    FROM session_seals
+    WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
+      AND (cast(:codes AS text[]) IS NULL
+           OR stock_code = ANY(cast(:codes AS text[])))
+"""
+OF_OPEN = f"""
+    SELECT series.stock_code, fresh.day * 1000 + fresh.candles
+    FROM series CROSS JOIN LATERAL (
+        SELECT {DAY_OF} AS day, count(*) AS candles FROM candles
+        WHERE candles.stock_code = series.stock_code
+          AND candles.timeframe = :timeframe
+          AND opened_at >= greatest(
+              :first, (settled_through + 1)::timestamp
+                      AT TIME ZONE interval '9 hours')
+          AND opened_at < :beyond
+        GROUP BY 1) AS fresh
+    WHERE series.timeframe = :timeframe
+      AND (cast(:codes AS text[]) IS NULL
+           OR series.stock_code = ANY(cast(:codes AS text[])))
+"""
+OF_SEALS = f"""
+    SELECT stock_code, array_agg(number) FROM ({OF_SETTLED}) AS counted
+    GROUP BY stock_code
+"""
 SEALED = f"""
-    SELECT stock_code, array_agg(number) FROM (
-        SELECT stock_code,
-               (session_date - date '2000-01-01') * 1000 + coalesce(on_grid, candles)
-                   AS number
-        FROM session_seals
-        WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
-          AND (cast(:codes AS text[]) IS NULL
-               OR stock_code = ANY(cast(:codes AS text[])))
-        UNION ALL
-        SELECT series.stock_code, fresh.day * 1000 + fresh.candles
-        FROM series CROSS JOIN LATERAL (
-            SELECT {DAY_OF} AS day, count(*) AS candles FROM candles
-            WHERE candles.stock_code = series.stock_code
-              AND candles.timeframe = :timeframe
-              AND opened_at >= greatest(
-                  :first, (settled_through + 1)::timestamp
-                          AT TIME ZONE interval '9 hours')
-              AND opened_at < :beyond
-            GROUP BY 1) AS fresh
-        WHERE series.timeframe = :timeframe
-          AND (cast(:codes AS text[]) IS NULL
-               OR series.stock_code = ANY(cast(:codes AS text[])))) AS counted
+    SELECT stock_code, array_agg(number)
+    FROM ({OF_SETTLED} UNION ALL {OF_OPEN}) AS counted
     GROUP BY stock_code
 """
 MANY = text("""
@@ -119,14 +127,13 @@ def sessions(  # noqa: PLR0913 - the questions of a map
     timeframe: Timeframe,
     start: date,
     last: date,
-    codes: Sequence[str] | None = None,
-    *,
-    sealed: bool = False,
+    codes: Sequence[str] | None,
+    detail: Detail,
 ) -> dict[str, dict[date, SessionFacts]]:
     """What is stored of each session from ``start`` to ``last``, by stock.
 
-    With ``sealed``, and of a whole market, settled minutes are told by their seals.
-    What is equal is one object, of sessions as of stocks.
+    Of a whole market, settled minutes are told by their seals. What is equal is one
+    object, of sessions as of stocks.
     """
     values = between(start, last) | {
         "timeframe": timeframe.value,
@@ -136,10 +143,12 @@ def sessions(  # noqa: PLR0913 - the questions of a map
     }
     counting = _counting(timeframe)
     if timeframe.minutes:
+        is_sealed = detail is Detail.SEALED_LETTERS
         if codes is None:
             many = connection.execute(MANY, values).scalar_one()
-            sealed = sealed or many > MANY_SERIES
-        counting = SEALED if sealed else counting
+            is_sealed = is_sealed or many > MANY_SERIES
+        if is_sealed:
+            counting = SEALED if detail is Detail.COUNTS else OF_SEALS
     connection.execute(IN_MEMORY)
     counted, absent = (
         connection.execute(text(SHARED.format(told=each)), values).all()

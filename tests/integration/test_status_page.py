@@ -15,6 +15,7 @@ from functions.status_page.app import new_app
 from functions.status_page.services import Services
 from infra import topology
 from shared.candles import Timeframe
+from shared.database import session_counts
 from shared.database.engine import new_engine, transaction
 from shared.database.report_store import ReportStore
 from shared.database.session_seals import SessionSeals
@@ -416,6 +417,30 @@ def test_a_contract_is_kept_by_what_is_answered(client, engine):
 def of_many(monkeypatch):
     """Series are as many as those of a market."""
     monkeypatch.setattr(status, "MANY_SERIES", 0)
+
+
+def test_the_letters_of_a_market_are_those_of_its_candles(client, engine, monkeypatch):
+    """Without a look at sessions that are not settled."""
+    codes = ["005930", "000660", "035720", "051910", "005380"]
+    for code, settled in zip(codes, (19, 19, 18, 18, 17), strict=True):
+        a_series(engine, code, settled_through=day(f"2026-11-{settled}"))
+        candles_of(engine, slots("2026-11-17") + slots("2026-11-18")[1:], code)
+        SessionSeals(engine).seal(code, M5)
+    candles_of(engine, slots("2026-11-20")[:3], "005930")
+    candles_of(engine, slots("2026-11-20")[:3], "035720")
+
+    def letters_of_all(query):
+        stocks = client.get(f"/api/coverage/5m?start=2026-11-17{query}").get_json()
+        return [stock["letters"] for stock in stocks["stocks"]]
+
+    by_candles = letters_of_all("")
+    monkeypatch.setattr(session_counts, "MANY_SERIES", 0)
+
+    assert letters_of_all("") == letters_of_all("&counts=true") == by_candles
+    assert len(set(by_candles)) > 3
+    told = client.get("/api/coverage/5m?start=2026-11-20&counts=true").get_json()
+    counted = {stock["code"]: stock["candles"] for stock in told["stocks"]}
+    assert (counted["005930"], counted["000660"]) == ([3], [0])
 
 
 def test_of_a_market_gaps_are_found_by_counting_and_named_by_their_seals(
