@@ -63,23 +63,20 @@ class Tile:
     """How one timeframe stands.
 
     All candles that end by ``through`` were due at ``due_at``; both are None where
-    nothing is due, as while the schedules are paused.
+    nothing is due, as while the schedules are paused. ``through_day`` is the last
+    session of the newest of them.
     """
 
     timeframe: Timeframe
     series: int
     late: int
     through: datetime | None
+    through_day: date | None
     due_at: datetime | None
     next_tick_at: datetime | None
     settled_through: date | None
     missing_sessions: int
     missing_candles: int
-
-    @property
-    def through_day(self) -> date | None:
-        """The day in Seoul on which the newest due candle ends."""
-        return kst_date(self.through - MOMENT) if self.through else None
 
     @property
     def fresh(self) -> int:
@@ -317,17 +314,25 @@ class GapFinder:
 
 def _tile(judge: Judge, count: SeriesCount | None, missing: Sequence[Gaps]) -> Tile:
     through = judge.due.newest_due_slot(judge.timeframe, judge.now - PATIENCE)
+    end = through and candle_end(judge.timeframe, through)
     return Tile(
         timeframe=judge.timeframe,
         series=count.total if count else 0,
         late=count.late if count else 0,
-        through=through and candle_end(judge.timeframe, through),
+        through=end,
+        through_day=_last_session(judge, through, end) if through and end else None,
         due_at=judge.latest_due.at if judge.latest_due else None,
         next_tick_at=judge.due.next_tick(judge.timeframe, judge.now),
         settled_through=count.settled_through if count else None,
         missing_sessions=sum(gap.sessions for gap in missing),
         missing_candles=sum(gap.candles for gap in missing),
     )
+
+
+def _last_session(judge: Judge, opens: datetime, end: datetime) -> date:
+    """The last session of a candle: of most weeks, their Friday."""
+    days = judge.calendar.session_dates(kst_date(opens), kst_date(end - MOMENT))
+    return max(days, default=kst_date(opens))
 
 
 def _late(group: LateGroup, due: Due | None) -> Problem:

@@ -916,6 +916,50 @@ def report_page(stored, path="/reports/2026-11-20?lang=en", **values):
     return client_of(of=stored, newest=[stored], **kept).get(path)
 
 
+def a_run(**trigger):
+    return RunRow(
+        run_id="r" * 36,
+        trigger={"timeframe": "5m", **trigger},
+        state="running",
+        requested_at=NOW,
+        written_at=NOW,
+        published_at=NOW,
+        finished_at=None,
+        superseded_by=None,
+        tasks={"failed": 1},
+    )
+
+
+def test_a_list_of_runs_says_of_which_stocks_they_are():
+    codes = ["005930", "000660", "000270", "005380"]
+    asked = [[], codes[:1], codes, "all"]
+    page = client_of(runs=[a_run(stocks=stocks) for stocks in asked])
+
+    assert re.findall(
+        r"<td>(incremental .*?)</td>", page.get("/runs?lang=en").text
+    ) == [
+        "incremental 5m",
+        "incremental 5m 005930",
+        "incremental 5m 005930 000660 000270 and 1 more",
+        "incremental 5m all",
+    ]
+
+
+def test_the_errors_of_a_run_lead_to_their_stocks():
+    error = ErrorGroup(
+        error_code="unforeseen",
+        state="failed",
+        tasks=1,
+        message="?",
+        examples=("005930 5m",),
+    )
+    found = RunDetail(run=a_run(), groups=[], errors=[error], open_tasks=1)
+
+    page = client_of(run=found).get(f"/runs/{'r' * 36}?lang=en").text
+
+    assert "/stocks/005930?timeframe=5m&amp;lang=en" in page
+
+
 def test_a_report_is_one_file_that_can_be_printed():
     answer = report_page(stored_report())
 
