@@ -36,10 +36,13 @@ from shared.messages.trigger import Trigger
 from shared.reports import (
     BrokenSeal,
     CandlePage,
+    ErrorGroup,
     History,
     LateGroup,
     Mark,
     QuarantinedRow,
+    RunDetail,
+    RunRow,
     SeriesCount,
     StockName,
     StockSeries,
@@ -648,6 +651,14 @@ def test_all_is_here_if_nothing_is_late_missing_or_broken():
     assert judged(counts=counts()).is_complete
 
 
+def test_a_week_reaches_through_its_last_session():
+    tiles = {tile.timeframe: tile for tile in judged(counts=counts()).tiles}
+
+    assert tiles[Timeframe.WEEK_1].through == kst("2026-11-16")
+    assert tiles[Timeframe.WEEK_1].through_day == day("2026-11-13")
+    assert tiles[Timeframe.DAY_1].through_day == THURSDAY
+
+
 def test_without_a_target_not_all_is_here():
     assert not judged(counts={}).is_complete
 
@@ -993,6 +1004,10 @@ def test_a_report_says_what_is_wrong():
         "No, because: 2 series are late, 1,500 candles are missing, 3 tasks are" in text
     )
     assert 'class="answer no"' in text
+    # What is wrong leads to its cells.
+    cells = 'href="/coverage/5m?problems=true&amp;lang=en"'
+    assert f"<a {cells}>1,500</a>" in text
+    assert f"<a {cells}>2</a>" in text
 
 
 def test_a_report_that_was_made_up_for_says_so():
