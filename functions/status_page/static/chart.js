@@ -8,9 +8,9 @@ const words = JSON.parse(box.dataset.words), [up, down, line] = ['up', 'down', '
 const isIntraday = box.dataset.timeframe.endsWith('m'), clock = (at) => at.slice(0, isIntraday ? 16 : 10).replace('T', ' ');
 const time = (at) => (isIntraday ? Date.parse(`${at.slice(0, 19)}Z`) / 1000 : at.slice(0, 10));
 const chart = createChart(box, {
-  autoSize: true, localization: { locale: document.documentElement.lang }, grid: { vertLines: { color: line }, horzLines: { color: line } },
+  autoSize: true, localization: { locale: document.documentElement.lang, priceFormatter: (price) => Math.round(price).toLocaleString() }, grid: { vertLines: { color: line }, horzLines: { color: line } },
   layout: { background: { color: 'transparent' }, textColor: style('mute'), attributionLogo: false, fontFamily: getComputedStyle(box).fontFamily },
-  timeScale: { timeVisible: isIntraday, secondsVisible: false, borderColor: line },
+  timeScale: { timeVisible: isIntraday, secondsVisible: false, borderColor: line, rightOffset: 4 },
   rightPriceScale: { borderColor: line, scaleMargins: { top: 0.08, bottom: 0.24 } },
 });
 const colours = { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false };
@@ -26,7 +26,7 @@ await poll(box.dataset.url, async (answer) => {
   const told = (await answer.json()).candles.map((candle) => ({ ...candle, time: time(candle.opened_at), customValues: candle }));
   candles.setData(told);
   volume.setData(told.map((candle) => ({ time: candle.time, value: candle.volume, color: `${candle.close >= candle.open ? up : down}66` })));
-  say.textContent = told.length ? `${clock(told[0].opened_at)} – ${clock(told.at(-1).opened_at)}` : words.chart.none;
+  say.textContent = told.length ? `${clock(told[0].opened_at)} – ${clock(told.at(-1).opened_at)} · ${words.chart.unit}` : words.chart.none;
 })();
 const grid = slots && new Grid(slots, (row, x) => { slot.textContent = `${row.code} ${row.times[x]} · ${words.state[row.letters[x]] ?? '–'}`; });
 if (slots) await poll(slots.dataset.url, async (answer) => {
