@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntFlag, StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -135,18 +136,35 @@ class SeriesCount:
     settled_through: date | None = None
 
 
+# How far back requests are counted, to tell how much of a limit is used.
+USED_SINCE = timedelta(minutes=15)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateState:
-    """The pace of one call of the broker.
+    """The pace of one call of the broker, of all ``app_keys`` together.
 
     ``slowdown`` is how many times longer than usual the interval is; up to
-    ``next_free_at`` request slots are reserved.
+    ``next_free_at`` request slots are reserved. ``requests`` are those of the tasks
+    that ended in the last quarter of an hour; None of a call that no task makes.
     """
 
     api_id: str
     next_free_at: datetime
     slowdown: float
     slowed_at: datetime | None
+    app_keys: int = 1
+    requests: int | None = None
+
+    def possible(self, per_second: float) -> int:
+        """How many requests the limit of an app key allows in that time."""
+        return int(per_second * self.app_keys * USED_SINCE.total_seconds())
+
+    def used(self, per_second: float | None) -> float | None:
+        """The share of the limit that is used; None without a limit."""
+        if per_second is None or self.requests is None:
+            return None
+        return self.requests / self.possible(per_second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

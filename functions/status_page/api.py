@@ -94,7 +94,10 @@ class Routes:
         """Whether all data are here, and if not, why."""
         Parameters().refuse_the_rest()
         issued = self._services.token_created_at()
-        return self._answer(lambda: views.overview(self._services.overview(), issued))
+        limit = self._services.requests_per_second
+        return self._answer(
+            lambda: views.overview(self._services.overview(), issued, limit)
+        )
 
     def coverage(self, timeframe: str) -> Response:
         """A letter for each session of each stock."""

@@ -26,6 +26,7 @@ from shared.logging import configure_logging, log_event
 from shared.settings import (
     ClockSettings,
     DatabaseSettings,
+    KiwoomSettings,
     LogSettings,
     PriceSettings,
     ScheduleSettings,
@@ -71,6 +72,7 @@ def wire() -> Flask:
             clock=clock,
             token_created_at=InBackground(token_look_up()),
             prices=PriceSettings.from_env().source,
+            requests_per_second=KiwoomSettings.from_env().requests_per_second,
         )
     )
     freeze_gc()

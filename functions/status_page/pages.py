@@ -112,7 +112,9 @@ class Routes:
             return {
                 "overview": found,
                 "now": found.now,
+                "issued": issued,
                 "token_age": found.now - issued if issued else None,
+                "limit": self._services.requests_per_second,
             }
 
         return self._page("overview.html", given, build)

@@ -84,7 +84,9 @@ class Services:
     """What every route is given.
 
     ``token_created_at`` tells when the access token was issued, None while that is
-    not known. ``prices`` are the market's or made-up ones, as ``PRICES`` has it.
+    not known. ``requests_per_second`` is the broker's limit of each call for an app
+    key, None without one. ``prices`` are the market's or made-up ones, as
+    ``PRICES`` has it.
     """
 
     reports: Reports
@@ -93,6 +95,7 @@ class Services:
     clock: Clock
     token_created_at: Callable[[], datetime | None] = lambda: None
     prices: str = MARKET
+    requests_per_second: float | None = None
     answers: AnswerCache = field(default_factory=AnswerCache)
     gaps: GapFinder = field(init=False)
 

@@ -55,7 +55,10 @@ class Counts(Protocol):
         """The pace of each call of the broker."""
 
     def broken_seals(self) -> list[BrokenSeal]:
-        """Sessions whose candles changed behind our backs, as ``verify`` found."""
+        """The newest sessions whose candles changed behind our backs, by ``verify``."""
+
+    def count_broken_seals(self) -> int:
+        """How many there are in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +169,17 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The answer, and what it stands on."""
+    """The answer, and what it stands on.
+
+    ``broken_seals`` are the newest of as many as ``broken`` tells.
+    """
 
     now: datetime
     tiles: Sequence[Tile]
     problems: Sequence[Problem]
     rates: Sequence[RateState]
     broken_seals: Sequence[BrokenSeal] = ()
+    broken: int = 0
 
     @property
     def late(self) -> int:
@@ -192,7 +199,7 @@ class Overview:
     @property
     def is_complete(self) -> bool:
         """Whether every candle that is due is there, or known not to exist."""
-        if self.late or self.missing or self.broken_seals:
+        if self.late or self.missing or self.broken:
             return False
         return bool(self.series)
 
@@ -214,6 +221,7 @@ def overview(
         problems = [
             _late(group, last_due[group.timeframe]) for group in late
         ] + problems
+    broken_seals = source.broken_seals()
     tiles = [
         _tile(judge, counts.get(timeframe), missing[timeframe])
         for timeframe, judge in judges.items()
@@ -223,7 +231,8 @@ def overview(
         tiles=tiles,
         problems=sorted(problems, key=_newest_first)[:MOST_PROBLEMS],
         rates=source.rates(),
-        broken_seals=source.broken_seals(),
+        broken_seals=broken_seals,
+        broken=source.count_broken_seals() if broken_seals else 0,
     )
 
 

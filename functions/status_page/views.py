@@ -50,8 +50,12 @@ def day(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def overview(found: Overview, token_created_at: datetime | None) -> dict[str, Any]:
-    """The answer of ``/api/status``."""
+def overview(
+    found: Overview,
+    token_created_at: datetime | None,
+    requests_per_second: float | None = None,
+) -> dict[str, Any]:
+    """The answer of ``/api/status``; the limit is of each call for an app key."""
     age = found.now - token_created_at if token_created_at else None
     return {
         "now": seoul(found.now),
@@ -67,6 +71,9 @@ def overview(found: Overview, token_created_at: datetime | None) -> dict[str, An
         "rates": [
             {
                 "api_id": rate.api_id,
+                "requests": rate.requests,
+                "requests_per_second": requests_per_second,
+                "used": rate.used(requests_per_second),
                 "slowdown": round(rate.slowdown, 3),
                 "reserved_seconds": round(
                     max(0.0, (rate.next_free_at - found.now).total_seconds()), 1
@@ -75,6 +82,7 @@ def overview(found: Overview, token_created_at: datetime | None) -> dict[str, An
             }
             for rate in found.rates
         ],
+        "broken": found.broken,
         "broken_seals": [
             {
                 "stock_code": seal.stock.code,

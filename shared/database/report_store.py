@@ -19,6 +19,7 @@ from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
 from shared.database.session_counts import between
 from shared.reports import (
+    USED_SINCE,
     Account,
     Action,
     BrokenSeal,
@@ -137,9 +138,36 @@ MARKS = text("""
     FROM quarantine
     WHERE timeframe = :timeframe AND opened_at >= :first AND opened_at < :beyond
 """)
+# Requests are counted of the newest runs, and of those that are not over.
 RATES = text("""
-    SELECT api_id, next_free_at, slowdown, slowed_at FROM rate_slots ORDER BY api_id
+    WITH at_work AS (
+        SELECT run_id FROM runs
+        WHERE written_at >= clock_timestamp() - cast(:since AS interval)
+        UNION
+        SELECT run_id FROM tasks WHERE state IN ('queued', 'running', 'failed')
+    ), counted AS (
+        SELECT calls.api_id, coalesce(sum(requests), 0) AS requests
+        FROM unnest(cast(:timeframes AS text[]), cast(:calls AS text[]))
+             AS calls (timeframe, api_id)
+        LEFT JOIN (SELECT timeframe, requests FROM at_work JOIN tasks USING (run_id)
+                   WHERE finished_at >= clock_timestamp()
+                                        - cast(:since AS interval)) AS ended
+             USING (timeframe)
+        GROUP BY 1
+    )
+    SELECT api_id, max(next_free_at) AS next_free_at, max(slowdown) AS slowdown,
+           max(slowed_at) AS slowed_at, count(*) AS app_keys,
+           max(requests)::bigint AS requests
+    FROM rate_slots LEFT JOIN counted USING (api_id) GROUP BY api_id ORDER BY api_id
 """)
+# Which call of the broker brings a timeframe.
+CALLS = {
+    Timeframe.MINUTE_5: "ka10080",
+    Timeframe.MINUTE_30: "ka10080",
+    Timeframe.MINUTE_60: "ka10080",
+    Timeframe.DAY_1: "ka10081",
+    Timeframe.WEEK_1: "ka10082",
+}
 BROKEN_SEALS = text("""
     SELECT stock_code, coalesce(stock_name, stock_code) AS stock_name, timeframe,
            session_date, sealed, found, found_at
@@ -241,6 +269,7 @@ SETTLED_THROUGH = text("""
     WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
 MOST_HISTORY = 200
+COUNT_BROKEN = text("SELECT count(*) FROM broken_seals")
 SEALED_AT = ("sealed_at", "first_sealed_at")
 FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
 
@@ -395,20 +424,27 @@ class ReportStore:
 
     def rates(self) -> list[RateState]:
         """The pace of each call of the broker."""
+        values = {
+            "since": USED_SINCE,
+            "timeframes": [timeframe.value for timeframe in CALLS],
+            "calls": list(CALLS.values()),
+        }
         with transaction(self._engine) as connection:
-            rows = connection.execute(RATES).all()
+            rows = connection.execute(RATES, values).all()
         return [
             RateState(
                 api_id=row.api_id,
                 next_free_at=row.next_free_at + self._offset,
                 slowdown=row.slowdown,
                 slowed_at=row.slowed_at and row.slowed_at + self._offset,
+                app_keys=row.app_keys,
+                requests=row.requests,
             )
             for row in rows
         ]
 
     def broken_seals(self) -> list[BrokenSeal]:
-        """Sessions whose candles changed behind our backs, as ``verify`` found."""
+        """The newest sessions whose candles changed behind our backs, by ``verify``."""
         with transaction(self._engine) as connection:
             rows = connection.execute(BROKEN_SEALS, {"limit": MOST_HISTORY}).all()
         return [
@@ -422,6 +458,11 @@ class ReportStore:
             )
             for row in rows
         ]
+
+    def count_broken_seals(self) -> int:
+        """How many there are in all."""
+        with transaction(self._engine) as connection:
+            return int(connection.execute(COUNT_BROKEN).scalar_one())
 
     def seal(self, stock_code: str, timeframe: Timeframe, day: date) -> Seal | None:
         """The seal that covers a session; None if it is not sealed."""

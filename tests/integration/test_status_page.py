@@ -285,6 +285,39 @@ def test_a_broken_seal_is_told(client, engine):
     assert told["complete"] is False
     assert told["broken_seals"][0]["session"] == "2026-11-19"
     assert "103" in client.get("/").text
+    assert (told["broken"], len(told["broken_seals"])) == (1, 1)
+
+
+def test_of_a_limit_the_requests_of_a_quarter_of_an_hour_are_counted(client, engine):
+    execute(
+        engine,
+        "INSERT INTO rate_slots (app_key_id, api_id, next_free_at) VALUES"
+        " ('a', 'ka10080', now()), ('b', 'ka10080', now()), ('a', 'ka10099', now())",
+    )
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at, written_at)"
+        " SELECT 'run-' || n, n, '{}', now(), now() - n * interval '1 hour'"
+        " FROM generate_series(0, 2) AS n",
+    )
+    # The second run is at work since an hour ago, the third one ended.
+    execute(
+        engine,
+        "INSERT INTO tasks (run_id, stock_code, timeframe, request, state, requests,"
+        " finished_at) VALUES"
+        " ('run-0', '005930', '5m', '{}', 'done', 3, now()),"
+        " ('run-0', '005930', '60m', '{}', 'done', 4, now()),"
+        " ('run-0', '005930', '1d', '{}', 'done', 50, now()),"
+        " ('run-1', '005930', '5m', '{}', 'done', 600, now() - interval '14 minutes'),"
+        " ('run-1', '000660', '5m', '{}', 'done', 7000, now() - interval '16 minutes'),"
+        " ('run-1', '035420', '5m', '{}', 'queued', 0, NULL),"
+        " ('run-2', '005930', '5m', '{}', 'done', 80000, now() - interval '1 hour')",
+    )
+
+    minutes, other = client.get("/api/status").get_json()["rates"]
+
+    assert (minutes["api_id"], minutes["requests"]) == ("ka10080", 3 + 4 + 600)
+    assert (other["api_id"], other["requests"]) == ("ka10099", None)
 
 
 def test_instants_of_the_database_move_with_the_clock(client, engine):

@@ -41,6 +41,7 @@ from shared.reports import (
     LateGroup,
     Mark,
     QuarantinedRow,
+    RateState,
     RunDetail,
     RunRow,
     SeriesCount,
@@ -315,6 +316,7 @@ EMPTY: dict[str, object] = {
     "days_without_trades": {},
     "rates": [],
     "broken_seals": [],
+    "count_broken_seals": 1,
     "runs": [],
     "newest": [],
     "of": None,
@@ -714,7 +716,14 @@ def test_a_broken_seal_is_enough_to_say_no():
         found_at=NOW,
     )
 
-    assert not judged(counts=counts(), broken_seals=[seal]).is_complete
+    known = {"counts": counts(), "broken_seals": [seal], "count_broken_seals": 1_500}
+
+    assert not judged(**known).is_complete
+    page = client_of(**known).get("/?lang=en").text
+    # The newest are named, and all of them counted.
+    assert "1,500 seals are broken" in page
+    assert "Only the newest 1 are shown." in page
+    assert 'href="/coverage/5m/005930/2026-11-19?lang=en"' in page
 
 
 def test_a_problem_comes_with_the_message_that_fetches_what_is_not_there():
@@ -1075,6 +1084,52 @@ def test_a_report_keeps_the_contract():
 
     assert told.keys() - {"sealed_anew", "seals_are_same"} == {*schema["required"]}
     assert told["timeframes"][0].keys() == {*frame["required"]}
+
+
+# The broker's limits
+
+
+RATE = RateState(
+    api_id="ka10080",
+    next_free_at=NOW + timedelta(seconds=3),
+    slowdown=2.0,
+    slowed_at=NOW - timedelta(minutes=1),
+    requests=900,
+)
+
+
+def limited(limit, **values):
+    services = services_of(
+        counts=counts(), rates=[replace(RATE, **values)], broken_seals=[]
+    )
+    object.__setattr__(services, "requests_per_second", limit)
+    object.__setattr__(services, "token_created_at", lambda: NOW - timedelta(hours=6))
+    return new_app(services).test_client()
+
+
+def test_the_share_of_a_limit_that_is_used_leads_to_the_runs_that_use_it():
+    client = limited(4.0)
+    page, (told,) = (
+        client.get("/?lang=en").text,
+        client.get("/api/status").json["rates"],
+    )
+
+    assert '<a href="/runs?lang=en">25.00 %: 900 of 3,600 requests</a>' in page
+    assert '<a href="/reports?lang=en">2.00 ×</a>' in page
+    assert '<a href="#rates">token issued 6 hours ago</a>' in page
+    assert (told["used"], told["requests"], told["requests_per_second"]) == (
+        0.25,
+        900,
+        4,
+    )
+    two_keys = limited(4.0, app_keys=2).get("/api/status").json["rates"]
+    assert two_keys[0]["used"] == 0.125
+
+
+def test_without_a_limit_or_a_task_no_share_of_it_is_told():
+    assert "900 requests, no limit" in limited(None).get("/?lang=en").text
+    (told,) = limited(4.0, requests=None).get("/api/status").json["rates"]
+    assert told["used"] is None
 
 
 # The token's age
