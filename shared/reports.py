@@ -263,10 +263,14 @@ class RunDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A corporate action: old prices times ``ratio`` are new prices."""
+    """A corporate action: old prices times ``ratio`` are new prices.
+
+    ``session`` is that of the candle in which it took effect: of a week, its first.
+    """
 
     after_date: date
     effective_by: date
+    session: date
     ratio: float
     run_id: str
     detected_at: datetime

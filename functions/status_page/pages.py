@@ -350,7 +350,7 @@ def problem_page(error: Exception) -> tuple[Response, Problem]:
 
 def _chart_marks(history: History) -> str:
     """The marks of the chart: the instant, the sign, and the name of its colour."""
-    found = [(_iso(midnight(each.effective_by)), "▲", "l") for each in history.actions]
+    found = [(_iso(midnight(each.session)), "▲", "l") for each in history.actions]
     found += [(_iso(each.opened_at), "•", "m") for each in history.revisions]
     # One a day: a day that was closed has a row for each of its candles.
     refused = sorted(row.opened_at for row in history.quarantine if row.opened_at)

@@ -126,9 +126,18 @@ ACCOUNTS = text("""
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
     GROUP BY 1, 2, 3, 4, 5, 6
 """)
-MARKS = text("""
-    SELECT stock_code, effective_by AS day, 1 AS mark FROM corporate_actions
-    WHERE timeframe = :timeframe AND effective_by BETWEEN :start AND :last
+# The session of a candle in which an action took effect: a week has its first one.
+IN_SESSION = """
+    CASE WHEN timeframe = '1w'
+         THEN (SELECT min(session_date) FROM market_sessions
+               WHERE session_date >= date_trunc('week', effective_by)::date)
+         ELSE effective_by END
+"""
+MARKS = text(f"""
+    SELECT stock_code, day, 1 AS mark
+    FROM (SELECT stock_code, {IN_SESSION} AS day FROM corporate_actions
+          WHERE timeframe = :timeframe AND effective_by >= :start) AS actions
+    WHERE day BETWEEN :start AND :last
     UNION
     SELECT stock_code, (opened_at AT TIME ZONE interval '9 hours')::date, 2
     FROM revisions
@@ -230,8 +239,9 @@ LAST_ERROR = text("""
     WHERE stock_code = :stock_code AND timeframe = :timeframe
     ORDER BY written_at DESC LIMIT 1
 """)
-ACTIONS = text("""
-    SELECT after_date, effective_by, ratio, run_id, detected_at FROM corporate_actions
+ACTIONS = text(f"""
+    SELECT after_date, effective_by, {IN_SESSION} AS session, ratio, run_id, detected_at
+    FROM corporate_actions
     WHERE stock_code = :stock_code AND timeframe = :timeframe
     ORDER BY effective_by DESC LIMIT :limit
 """)

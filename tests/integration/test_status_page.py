@@ -288,6 +288,35 @@ def test_a_broken_seal_is_told(client, engine):
     assert (told["broken"], len(told["broken_seals"])) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("frame", "session"), [("1d", "2026-11-18"), ("1w", "2026-11-16")]
+)
+def test_a_split_is_marked_in_the_candle_in_which_it_took_effect(
+    client, engine, frame, session
+):
+    a_series(engine, frame=frame, asked_at=kst("2026-11-20 07:30:04"))
+    execute(
+        engine,
+        "INSERT INTO corporate_actions (stock_code, timeframe, after_date,"
+        " effective_by, ratio, evidence, run_id) VALUES ('005930', :frame,"
+        " '2026-11-17', '2026-11-18', 0.2, '{}', 'run-1')",
+        frame=frame,
+    )
+
+    told = client.get(f"/api/coverage/{frame}?start=2026-11-09").get_json()
+    (stock,) = [each for each in told["stocks"] if "marks" in each]
+    ((place, mark),) = stock["marks"].items()
+    assert (told["sessions"][int(place)], mark) == (session, 1)
+    cell = f"/{frame}/005930/{session}?lang=en"
+    assert "old prices × 0.2" in client.get(f"/coverage{cell}").text
+    told = client.get(f"/api/sessions/005930/{frame}/{session}").get_json()
+    assert told["marks"] == ["rebuilt"]
+    assert (
+        f"{session}T00:00:00+09:00"
+        in client.get(f"/stocks/005930?timeframe={frame}").text
+    )
+
+
 def test_of_a_limit_the_requests_of_a_quarter_of_an_hour_are_counted(client, engine):
     execute(
         engine,
