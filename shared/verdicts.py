@@ -232,7 +232,8 @@ class Judge:
             if verdict.state is State.MISSING and self._is_lost(day):
                 verdict = replace(verdict, reason=Reason.LOST)
         if verdict is None:
-            verdict = self._open_slot(known, slot, candles_of_day)
+            of_day = replace(stored, candles=candles_of_day)
+            verdict = self._open_slot(known, slot, of_day)
         return replace(verdict, expected=1, candles=stored.candles)
 
     def is_late(self, known: SeriesFacts) -> bool:
@@ -358,7 +359,7 @@ class Judge:
         return Verdict(state=State.MISSING, reason=Reason.NOT_SERVED, missing=expected)
 
     def _open_slot(
-        self, known: SeriesFacts, slot: datetime, candles_of_day: int
+        self, known: SeriesFacts, slot: datetime, of_day: SessionFacts
     ) -> Verdict:
         """Judge a slot without a candle in a session that is not settled."""
         due = self.due.due(self.timeframe, slot)
@@ -368,8 +369,7 @@ class Judge:
                 reason=Reason.NOT_DUE,
                 due_at=due.at if due else None,
             )
-        stored = SessionFacts(candles=candles_of_day)
-        return self._since(known, kst_date(slot), stored, due)
+        return self._since(known, kst_date(slot), of_day, due)
 
 
 @lru_cache(maxsize=65536)

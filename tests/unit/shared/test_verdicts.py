@@ -444,6 +444,20 @@ def test_an_absent_slot_says_how_well_that_is_known():
     assert told(whole) == (State.NO_TRADES, Reason.DAY_WITHOUT_TRADES)
 
 
+@pytest.mark.parametrize(
+    ("halted", "idle"), [(False, False), (False, True), (True, False)]
+)
+def test_a_slot_says_of_a_day_that_was_not_served_what_its_session_says(halted, idle):
+    known = a_series(
+        settled_through=day("2026-11-18"), newest="2026-11-18 19:55", halted=halted
+    )
+    session = verdict(known, THURSDAY, SessionFacts(is_without_trades=idle))
+
+    slot = a_slot("2026-11-19 10:00", known=known, is_without_trades=idle)
+
+    assert told(slot) == told(session)
+
+
 def test_a_settled_slot_without_anything_is_missing():
     assert told(a_slot("2026-11-19 10:00")) == (State.MISSING, Reason.UNEXPLAINED)
 
