@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from shared.lanes import Lane
 from shared.messages import CollectRequest
 from shared.modes import Mode
-from shared.sessions import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +44,17 @@ class OpenedRun:
 
 
 def rebuild_run(
-    request: CollectRequest, move: PriceMove, timeframes: Sequence[Timeframe]
+    request: CollectRequest,
+    move: PriceMove,
+    timeframes: Sequence[Timeframe],
+    found_at: datetime,
 ) -> NewRun:
     """Tell the other ``timeframes`` of a stock about a corporate action.
 
     Whichever timeframe finds the action first, the run is the same one, so that each
-    series is rebuilt once. Of two actions on one day, the ratio tells; one digit of it,
-    since rounded prices do not tell it exactly.
+    series is rebuilt once; ``found_at`` is when that was, in the market's time. Of two
+    actions on one day, the ratio tells; one digit of it, since rounded prices do not
+    tell it exactly.
     """
     ratio = f"{float(move.ratio):.1g}"
     cause = f"rebuild {request.stock_code} {move.effective_by} {ratio}"
@@ -77,5 +80,5 @@ def rebuild_run(
         message_id=cause,
         trigger=json.dumps(trigger).encode(),
         requests=requests,
-        requested_at=midnight(move.effective_by),
+        requested_at=found_at,
     )

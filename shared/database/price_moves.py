@@ -105,7 +105,8 @@ def apply_move(
     others = connection.execute(OTHER_TIMEFRAMES, key | action).scalars().all()
     if not others:
         return rescaled, None
-    run = rebuild_run(request, move, [Timeframe(other) for other in others])
+    timeframes = [Timeframe(other) for other in others]
+    run = rebuild_run(request, move, timeframes, collected.read_at)
     messages = add_tasks(connection, run)
     if not messages:
         return rescaled, None

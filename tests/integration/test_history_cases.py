@@ -230,6 +230,11 @@ def test_timeframes_that_find_an_action_together_ask_for_one_rebuild_each(harnes
         "SELECT count(*) FROM tasks WHERE request ->> 'mode' = 'rebuild'"
     )
     assert rebuilds <= len(ALL) - 1
+    # It was requested when the action was found, not when that took effect.
+    found_at = "SELECT requested_at >= '2026-11-17 20:45+09' FROM runs"
+    assert harness.query(f"{found_at} WHERE trigger ->> 'mode' = 'rebuild'") == [
+        (True,)
+    ]
     assert right(harness)
 
 

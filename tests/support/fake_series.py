@@ -478,9 +478,9 @@ class FakeStore:
         for at in older:
             mine[at] = scaled(mine[at], move.ratio)
             self.memory.rescaled.add((*key, at))
-        return len(older), self._follow_up(request, move)
+        return len(older), self._follow_up(request, move, collected.read_at)
 
-    def _follow_up(self, request, move):
+    def _follow_up(self, request, move, found_at):
         others = sorted(
             timeframe
             for stock_code, timeframe in self.memory.series
@@ -491,7 +491,8 @@ class FakeStore:
         )
         if not others:
             return None
-        run = rebuild_run(request, move, [Timeframe(other) for other in others])
+        timeframes = [Timeframe(other) for other in others]
+        run = rebuild_run(request, move, timeframes, found_at)
         if not set(others) - self.memory.follow_ups[run.run_id]:
             return None
         self.memory.follow_ups[run.run_id].update(others)

@@ -9,7 +9,7 @@ from shared.lanes import COLLECT_TOPICS, Call, Lane, call_of, lane_of
 from shared.modes import Mode
 from shared.runs import rebuild_run
 from shared.series import PriceMove
-from tests.support.builders import a_request, day
+from tests.support.builders import a_request, day, kst
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,8 @@ def test_a_rebuild_that_follows_from_a_corporate_action_is_history():
         evidence="{}",
     )
 
-    run = rebuild_run(a_request(), move, [Timeframe.DAY_1, Timeframe.WEEK_1])
+    found_at = kst("2026-11-19 07:31")
+    run = rebuild_run(a_request(), move, [Timeframe.DAY_1, Timeframe.WEEK_1], found_at)
 
+    assert run.requested_at == found_at
     assert {request.lane for request in run.requests} == {Lane.HISTORY}
