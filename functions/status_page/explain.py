@@ -139,10 +139,16 @@ def session_report(
         verdict=judge.session(series.facts, day, _facts(judge, day, stored)),
         slots=_slots(judge, series, day, stored, stored.candles),
         mark=marks.get(code, {}).get(day),
-        history=source.history(code, judge.timeframe, day, day),
+        history=_of_session(source.history(code, judge.timeframe, day, day)),
         seal=source.seal(code, judge.timeframe, day),
         last_task=source.last_error(code, judge.timeframe),
     )
+
+
+def _of_session(history: History) -> History:
+    """Without rows that do not tell when they open: they are of no one session."""
+    dated = [row for row in history.quarantine if row.opened_at]
+    return replace(history, quarantine=dated)
 
 
 def slot_report(

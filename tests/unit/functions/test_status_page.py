@@ -47,6 +47,7 @@ from shared.reports import (
     SeriesCount,
     StockName,
     StockSeries,
+    StoredSlots,
     TaskError,
 )
 from shared.series import Series
@@ -821,6 +822,22 @@ def test_the_rows_of_one_day_in_quarantine_are_told_together():
     assert page.count("&#34;text&#34;: &#34;!&#34;") == 2
     # A change of the calendar is no run.
     assert page.count('href="/runs/') == 1
+
+
+def test_a_cell_counts_only_rows_in_quarantine_that_are_of_its_session():
+    undated = replace(refused("2026-11-19 09:00"), opened_at=None)
+    nothing = StoredSlots(
+        candles=frozenset(), confirmations={}, days_without_trades=frozenset()
+    )
+    client = client_of(
+        series=[series_of()],
+        slots=nothing,
+        history=History(quarantine=[refused("2026-11-19 09:00"), undated]),
+    )
+
+    page = client.get("/coverage/5m/005930/2026-11-19?lang=en").text
+
+    assert "Quarantine</dt><dd>1</dd>" in page
 
 
 def test_one_missing_candle_is_enough_to_say_no_and_is_named():
