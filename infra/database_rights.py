@@ -47,7 +47,7 @@ FUNCTIONS: dict[str, dict[str, str]] = {
         "tasks": "SELECT, INSERT, UPDATE",
     },
     "daily_report": {
-        "absent_slots": "SELECT",
+        "absence_counts": "SELECT",
         "calendar_state": "SELECT",
         "candles": "SELECT",
         "corporate_actions": "SELECT",

@@ -100,13 +100,13 @@ MANY = text("""
     SELECT count(*) FROM series
     WHERE timeframe = :timeframe AND covered_from IS NOT NULL
 """)
-ABSENT = f"""
+ABSENT = """
     SELECT stock_code,
-           array_agg(day * bigint '1000000' + absent * 1000 + confirmed ORDER BY day)
-    FROM (
-        SELECT stock_code, {DAY_OF} AS day, count(*) AS absent,
-               count(*) FILTER (WHERE confirmations > 1) AS confirmed
-        FROM absent_slots WHERE {IN_RANGE} GROUP BY 1, 2) AS counted
+           array_agg((session_date - date '2000-01-01') * bigint '1000000'
+                     + absent * 1000 + confirmed ORDER BY session_date)
+    FROM absence_counts
+    WHERE timeframe = :timeframe AND session_date BETWEEN :start AND :last
+      AND (cast(:codes AS text[]) IS NULL OR stock_code = ANY(cast(:codes AS text[])))
     GROUP BY stock_code
 """
 # Days on which no one traded, by the daily candles.
