@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # What programs ask for; everything else is a page.
 FOR_PROGRAMS = ("/api/", "/healthz", "/openapi.json")
 
+# A page asks for what is new this often.
+POLL_SECONDS = 15
+
 
 def new_app(services: Services) -> Flask:
     """All routes, with the errors and the headers that they have in common."""
@@ -44,6 +47,9 @@ def _failed(error: Exception) -> Response:
         response = Response(body, problem.status, content_type=PROBLEM_TYPE)
     else:
         response, problem = pages.problem_page(error)
+        if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            # What cannot say now asks again by itself, also without scripts.
+            response.headers["Refresh"] = str(POLL_SECONDS)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logging.getLogger(__name__).error("a bug", exc_info=error)
         log_event(Event.UNFORESEEN, severity=logging.ERROR, reason=type(error).__name__)

@@ -214,6 +214,34 @@ def test_late_comes_and_goes_without_a_reload(url, browser, stored):
     assert page.evaluate("window.stayed")
 
 
+def test_what_one_reads_stays_open_and_what_has_the_focus_keeps_it(
+    url, browser, stored
+):
+    page = opened(browser, f"{url}/stocks/005930?lang=en&timeframe=5m", timers=True)
+    page.locator("#candles summary").click()
+    link = page.locator("#series a").first
+    link.focus()
+    before = page.locator("#series").inner_html()
+
+    with transaction(stored) as connection:
+        connection.execute(
+            text("UPDATE series SET asked_at = asked_at - interval '15 minutes'")
+        )
+    page.clock.run_for(POLL)
+
+    # What is wrong comes while one looks, as it goes.
+    playwright.expect(page.locator("#problems")).to_contain_text("no one has asked")
+    assert page.locator("#series").inner_html() != before
+    assert page.locator("#candles").evaluate("table => table.open")
+    playwright.expect(link).to_be_focused()
+    with transaction(stored) as connection:
+        connection.execute(
+            text("UPDATE series SET asked_at = asked_at + interval '15 minutes'")
+        )
+    page.clock.run_for(POLL)
+    playwright.expect(page.locator("#problems")).not_to_contain_text("no one has asked")
+
+
 @pytest.mark.parametrize("path", ["/?lang=en", "/coverage/5m?lang=en"])
 def test_a_page_without_an_answer_shows_nothing_older(path, url, browser):
     page = opened(browser, url + path, timers=True)

@@ -30,8 +30,7 @@ await poll(box.dataset.url, async (answer) => {
 })();
 const grid = slots && new Grid(slots, (row, x) => { slot.textContent = `${row.code} ${row.times[x]} · ${words.state[row.letters[x]] ?? '–'}`; });
 if (slots) await poll(slots.dataset.url, async (answer) => {
-  const { times, sessions, letters } = await answer.json();
+  const { times, sessions, letters } = await answer.json(), rows = sessions.map((day, y) => ({ code: day, name: day, letters: letters[y], times }));
   slots.hidden = false;
-  const rows = sessions.map((day, y) => ({ code: day, name: day, letters: letters[y], times }));
   grid.show(times.map((each) => (each.endsWith(':00') ? each : '')), rows.reverse());
 })();

@@ -126,6 +126,18 @@ def test_every_word_that_a_template_says_is_in_the_dictionary():
             assert any(key.startswith(prefix) for key in keys), prefix
 
 
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_what_is_replaced_while_one_looks_is_always_there_to_be_replaced(path):
+    """What a condition takes away would stay for ever, or never come."""
+    conditions = 0
+    source = path.read_text(encoding="utf-8")
+    for found in re.finditer(r"\{% (if|endif)\b|<[^>]*? data-live", source):
+        conditions += {"if": 1, "endif": -1}.get(found[1] or "", 0)
+        if found[1] is None:
+            assert re.search(r' id="\w+"', found[0]), found[0]
+            assert conditions == 0, found[0]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_state_and_reason_has_its_words(language):
     told = words(language).words
@@ -433,6 +445,7 @@ def test_without_a_database_nothing_is_said_of_the_data():
         answer = app.test_client().get(path, headers={"If-None-Match": "*"})
         assert answer.status_code == 503, path
         assert answer.headers["Retry-After"] == "5"
+        assert answer.headers.get("Refresh") == (None if "api" in path else "15")
         assert "예" not in answer.get_data(as_text=True).split("<h1>")[-1][:40]
     assert first.status_code == 200
     assert app.test_client().get("/healthz").status_code == 200
