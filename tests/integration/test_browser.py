@@ -258,6 +258,18 @@ def test_a_page_without_an_answer_shows_nothing_older(path, url, browser):
     playwright.expect(shown).to_be_visible()
 
 
+@pytest.mark.parametrize("silent", ["**/api/**", "**/coverage/5m?sessions=*"])
+def test_a_part_that_answers_does_not_hide_that_another_does_not(silent, url, browser):
+    page = opened(browser, f"{url}/coverage/5m?lang=en", timers=True)
+    playwright.expect(page.locator("#grid")).to_be_visible()
+    page.route(silent, lambda route: route.abort())
+    page.clock.run_for(POLL)
+    playwright.expect(page.locator("#lost")).to_be_visible()
+    page.wait_for_load_state("networkidle")
+
+    playwright.expect(page.locator("#lost")).to_be_visible()
+
+
 def test_a_page_that_cannot_be_seen_asks_nothing(url, browser):
     page = opened(browser, f"{url}/", timers=True)
     asked = []
