@@ -224,13 +224,17 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskGroup:
-    """The tasks of a run in one timeframe and state, with what they did, summed."""
+    """The tasks of a run in one timeframe and state, with what they did, summed.
+
+    As many pages as ``least_requests`` hold what they read.
+    """
 
     timeframe: Timeframe
     state: str
     tasks: int
     attempts: int
     requests: int
+    least_requests: int
     inserted: int
     updated: int
     unchanged: int

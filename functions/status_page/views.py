@@ -394,6 +394,7 @@ def run_detail(found: RunDetail, remedy: Callable[[str], str]) -> dict[str, Any]
                 "tasks": group.tasks,
                 "attempts": int(group.attempts),
                 "requests": int(group.requests),
+                "least_requests": int(group.least_requests),
                 "inserted": int(group.inserted),
                 "updated": int(group.updated),
                 "unchanged": int(group.unchanged),

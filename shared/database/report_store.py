@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
+from shared.coverage import ROWS_PER_PAGE
 from shared.database import session_counts
 from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
@@ -218,13 +219,21 @@ RUNS = text(f"""{RUN}
     ORDER BY runs.written_at DESC, runs.run_id LIMIT :limit
 """)
 ONE_RUN = text(f"{RUN} WHERE runs.run_id = :run_id")
+# The least possible is that of a daily report: as many pages as hold what was read.
 TASK_GROUPS = text("""
     SELECT timeframe, state, count(*) AS tasks, sum(attempts) AS attempts,
-           sum(requests) AS requests, sum(inserted) AS inserted,
-           sum(updated) AS updated, sum(unchanged) AS unchanged,
-           sum(rejected) AS rejected, sum(revised) AS revised,
-           sum(withdrawn) AS withdrawn, sum(missing) AS missing
-    FROM tasks WHERE run_id = :run_id GROUP BY timeframe, state
+           sum(requests) AS requests,
+           coalesce(sum(ceil(greatest(
+               1, inserted + updated + unchanged + rejected)::numeric / page))
+               FILTER (WHERE requests > 0), 0)::bigint AS least_requests,
+           sum(inserted) AS inserted, sum(updated) AS updated,
+           sum(unchanged) AS unchanged, sum(rejected) AS rejected,
+           sum(revised) AS revised, sum(withdrawn) AS withdrawn,
+           sum(missing) AS missing
+    FROM tasks
+    JOIN unnest(cast(:timeframes AS text[]), cast(:pages AS integer[]))
+         AS rows (timeframe, page) USING (timeframe)
+    WHERE run_id = :run_id GROUP BY timeframe, state
 """)
 ERROR_GROUPS = text("""
     SELECT error_code, state, count(*) AS tasks, max(error_message) AS message,
@@ -278,6 +287,10 @@ SETTLED_THROUGH = text("""
     SELECT settled_through FROM series
     WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
+PAGES = {
+    "timeframes": [timeframe.value for timeframe in ROWS_PER_PAGE],
+    "pages": list(ROWS_PER_PAGE.values()),
+}
 MOST_HISTORY = 200
 COUNT_BROKEN = text("SELECT count(*) FROM broken_seals")
 SEALED_AT = ("sealed_at", "first_sealed_at")
@@ -498,7 +511,7 @@ class ReportStore:
             row = connection.execute(ONE_RUN, values).first()
             if row is None:
                 return None
-            groups = connection.execute(TASK_GROUPS, values).mappings().all()
+            groups = connection.execute(TASK_GROUPS, values | PAGES).mappings().all()
             errors = connection.execute(ERROR_GROUPS, values).all()
         order = list(Timeframe)
         found = [

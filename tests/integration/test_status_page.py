@@ -365,6 +365,33 @@ def test_instants_of_the_database_move_with_the_clock(client, engine):
     assert run["state"] == "no_session"
 
 
+def test_the_requests_of_a_run_stand_beside_the_least_that_were_possible(
+    client, engine
+):
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at)"
+        " VALUES ('run-1', '1', '{}', now())",
+    )
+    # 901 rows of minutes are two pages, and an answer without a row is one; what asked
+    # nothing had nothing to ask.
+    execute(
+        engine,
+        "INSERT INTO tasks (run_id, stock_code, timeframe, request, state, requests,"
+        " inserted, unchanged) VALUES"
+        " ('run-1', '005930', '5m', '{}', 'done', 5, 900, 1),"
+        " ('run-1', '000660', '5m', '{}', 'done', 1, 0, 0),"
+        " ('run-1', '035420', '5m', '{}', 'done', 0, 0, 0),"
+        " ('run-1', '005930', '1d', '{}', 'done', 2, 601, 0)",
+    )
+
+    told = client.get("/api/runs/run-1").get_json()["groups"]
+
+    assert [(g["requests"], g["least_requests"]) for g in told] == [(6, 3), (2, 2)]
+    page = client.get("/runs/run-1?lang=en").text
+    assert "8; 5 would have been the least" in page
+
+
 def test_runs_are_read_page_by_page_and_none_twice(client, engine):
     execute(
         engine,
