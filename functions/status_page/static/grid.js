@@ -25,7 +25,7 @@ export class Grid {
   show(heads, rows) {
     const isMany = rows.length > MANY, few = isMany ? [] : rows, labels = [];
     this.$names.replaceChildren(...few.map((row) => make('span', row.name)));
-    const wide = this.box.clientWidth - this.$names.offsetWidth, w = clamp(Math.floor(wide / heads.length), 4, 22), h = isMany ? 4 : HEIGHT;
+    const wide = this.box.clientWidth - this.$names.offsetWidth, w = clamp(Math.floor((100 * (wide - 4)) / heads.length) / 100, 4, 22), h = isMany ? 4 : HEIGHT;
     Object.assign(this, { heads, rows, w, h });
     set(this.box, { w: `${w}px`, h: `${h}px`, columns: heads.length, rows: rows.length }).classList.toggle('lined', w > 7 && !isMany);
     for (let x = heads.length - 1, next = 1e6; x >= 0; x--) if (heads[x] && (next - x) * w > 50) labels.push(make('span', heads[x], (next = x)));
