@@ -40,7 +40,7 @@ from functions.status_page.rendering import (
     static_file,
     style,
 )
-from functions.status_page.triggers import trigger_of
+from functions.status_page.triggers import trigger_of, verify_of
 from shared.candles import Timeframe
 from shared.daily_reports import NO_REPORT
 from shared.errors import remedy_of
@@ -111,6 +111,7 @@ class Routes:
             found = self._services.overview()
             return {
                 "overview": found,
+                "verify_of": verify_of,
                 "now": found.now,
                 "issued": issued,
                 "token_age": found.now - issued if issued else None,

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from functions.status_page import candles as csv_candles
 from functions.status_page import rendering
@@ -20,7 +21,7 @@ from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.services import Services
 from functions.status_page.status import TASK_REMEDIES, Cause, Problem, overview
-from functions.status_page.triggers import MODES, trigger_of
+from functions.status_page.triggers import MODES, trigger_of, verify_of
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
 from shared.candles import Timeframe
@@ -720,8 +721,8 @@ def test_one_late_series_is_enough_to_say_no():
     assert problem.at == kst("2026-11-20 10:30")
 
 
-def test_a_broken_seal_is_enough_to_say_no():
-    seal = BrokenSeal(
+def a_broken_seal():
+    return BrokenSeal(
         stock=SAMSUNG,
         timeframe=Timeframe.MINUTE_5,
         session_date=THURSDAY,
@@ -730,6 +731,9 @@ def test_a_broken_seal_is_enough_to_say_no():
         found_at=NOW,
     )
 
+
+def test_a_broken_seal_is_enough_to_say_no():
+    seal = a_broken_seal()
     known = {"counts": counts(), "broken_seals": [seal], "count_broken_seals": 1_500}
 
     assert not judged(**known).is_complete
@@ -773,6 +777,23 @@ def test_the_message_of_a_reason_is_a_trigger(reason):
     message = trigger_of(reason, Timeframe.WEEK_1, ["005930"])
 
     assert Trigger.from_bytes(message.encode()).stocks == ("005930",)
+
+
+@pytest.mark.parametrize(("frame", "end"), [("5m", FRIDAY), ("1d", None)])
+def test_the_message_of_a_broken_seal_reads_its_range_again(frame, end):
+    seal = replace(a_broken_seal(), timeframe=Timeframe(frame))
+
+    trigger = Trigger.from_bytes(verify_of(seal).encode())
+
+    assert (trigger.mode, trigger.start, trigger.end) == ("verify", THURSDAY, end)
+
+
+def test_a_broken_seal_comes_with_its_message():
+    page = client_of(
+        counts=counts(), broken_seals=[a_broken_seal()], count_broken_seals=1
+    ).get("/?lang=en")
+
+    assert escape(verify_of(a_broken_seal())) in page.text
 
 
 def facts(**values):
@@ -1039,9 +1060,7 @@ def test_a_report_says_what_is_wrong():
     frame = a_frame(late=2, missing=1_500)
     text = report_page(stored_report(frames=(frame,), tally=Tally(dead_tasks=3))).text
 
-    assert (
-        "No, because: 2 series are late, 1,500 candles are missing, 3 tasks are" in text
-    )
+    assert "<p>2 series are late, 1,500 candles are missing, 3 tasks are dead" in text
     assert 'class="answer no"' in text
     # What is wrong leads to its cells.
     cells = 'href="/coverage/5m?problems=true&amp;lang=en"'
