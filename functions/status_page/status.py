@@ -36,7 +36,7 @@ MOST_PROBLEMS = 10
 # A day ends a moment before the next begins.
 MOMENT = timedelta(seconds=1)
 # What was counted holds for so long while nothing is known to have changed: a candle
-# may go without a trace in its series.
+# may go without a trace in its series. An answer is kept for as long.
 COUNTED_FOR = timedelta(seconds=30)
 
 
@@ -247,7 +247,7 @@ class GapFinder:
 
     def __init__(self, source: Sessions) -> None:
         self._source = source
-        self._found: dict[Timeframe, tuple[object, datetime, Sequence[Gaps]]] = {}
+        self._found: dict[Timeframe, tuple[object, Sequence[Gaps]]] = {}
         self._version = -1
         self._slots: dict[tuple[Timeframe, date], int] = {}
         self._totals: dict[tuple[Timeframe, date, date], int] = {}
@@ -265,13 +265,12 @@ class GapFinder:
         known = (
             judge.calendar.version,
             judge.latest_due,
+            judge.now.timestamp() // COUNTED_FOR.total_seconds(),
             [(each.stock.code, each.facts) for each in series],
         )
-        kept = self._found.get(judge.timeframe)
-        if kept is None or kept[0] != known or judge.now - kept[1] >= COUNTED_FOR:
-            kept = known, judge.now, gaps(self._source, judge)
-            self._found[judge.timeframe] = kept
-        return kept[2]
+        if self._found.get(judge.timeframe, (None,))[0] != known:
+            self._found[judge.timeframe] = known, gaps(self._source, judge)
+        return self._found[judge.timeframe][1]
 
     def _last_over(self, judge: Judge) -> tuple[date | None, datetime | None]:
         """The last session that can be settled by now, and since when it can be."""

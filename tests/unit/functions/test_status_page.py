@@ -912,9 +912,9 @@ def test_a_candle_that_goes_behind_our_backs_is_missed_within_half_a_minute():
     stored[THURSDAY] = SessionFacts(stored[THURSDAY].candles - 1)
     asked = services.reports.calls.count("sessions")
     # Nothing about the series has changed, so for a while it is not counted again.
-    assert missing(29) == 0
+    assert missing(19) == 0
     assert services.reports.calls.count("sessions") == asked
-    assert missing(30) == 1
+    assert missing(20) == 1
 
 
 def test_the_map_has_a_letter_for_each_session():
