@@ -206,15 +206,21 @@ class DailyReport:
         """The day in one line, for people."""
         found = []
         if self.late:
-            found.append(f"{self.late:,} series are late")
+            found.append(f"{self.late:,} series {_are(self.late)} late")
         if self.missing:
-            found.append(f"{self.missing:,} candles are missing")
-        if self.tally.dead_tasks:
-            found.append(f"{self.tally.dead_tasks:,} tasks are dead")
+            candles = "candle" if self.missing == 1 else "candles"
+            found.append(f"{self.missing:,} {candles} {_are(self.missing)} missing")
+        if dead := self.tally.dead_tasks:
+            tasks = "task" if dead == 1 else "tasks"
+            found.append(f"{dead:,} {tasks} {_are(dead)} dead")
         told = ", ".join(found) if found else "nothing is late or missing"
         if not self.has_session:
             return f"{self.day}: the exchange was closed; {told}"
         return f"{self.day}: {self.sealed.count:,} seals were written; {told}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

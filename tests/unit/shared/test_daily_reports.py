@@ -9,6 +9,7 @@ from shared.daily_reports import (
     NO_REPORT,
     Sealed,
     Since,
+    Tally,
     chained,
     newest_day,
     span,
@@ -49,6 +50,8 @@ def test_a_day_is_told_in_one_line():
         == "2026-11-20: 30 seals were written; nothing is late or missing"
     )
     assert late.summary.endswith("2 series are late, 1,500 candles are missing")
+    one = a_report(frames=(a_frame(late=1, missing=1),), tally=Tally(dead_tasks=1))
+    assert one.summary.endswith("1 series is late, 1 candle is missing, 1 task is dead")
 
 
 def test_a_closed_day_is_told_in_one_line():
