@@ -270,6 +270,17 @@ def test_a_part_that_answers_does_not_hide_that_another_does_not(silent, url, br
     playwright.expect(page.locator("#lost")).to_be_visible()
 
 
+def test_where_a_system_takes_colours_away_the_legend_still_explains_the_map(
+    url, browser
+):
+    page = opened(browser, f"{url}/coverage/5m?lang=en", forced_colors="active")
+    signs = page.locator("#legend i").evaluate_all(
+        "all => all.map((sign) => getComputedStyle(sign).backgroundColor)"
+    )
+
+    assert len(signs) == len({*signs}) == 7
+
+
 def test_a_page_that_cannot_be_seen_asks_nothing(url, browser):
     page = opened(browser, f"{url}/", timers=True)
     asked = []
