@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
+import requests
+
 from infra.local.stack import Stack
 from tests.e2e.conftest import Pipeline, options, until
 from tests.support import browsers, servers
@@ -16,7 +18,8 @@ from tests.support import browsers, servers
 IMAGES = servers.ROOT / "docs" / "images"
 # README pages should load quickly.
 MOST_BYTES = 150_000
-WIDTH, HEIGHT = 1120, 760
+# High enough for a panel below the cell that it is of.
+WIDTH, HEIGHT = 1120, 830
 FRAMES = ["5m", "30m", "60m", "1d", "1w"]
 LOST = (
     "DELETE FROM candles WHERE stock_code = '005930' AND timeframe = '5m'"
@@ -45,10 +48,16 @@ def main() -> int:
         pipeline.run(json.dumps({"timeframes": FRAMES}))
         pipeline.query(LOST)
         url = f"http://127.0.0.1:{stack.ports['status_page']}"
+        until(lambda: _token_of(url), "the page knows the token")
         with browsers.chromium() as browser:
             for name, path, theme, keys in PICTURES:
                 _take(browser, url + path, IMAGES / f"{name}.png", theme, keys)
     return 0
+
+
+def _token_of(url):
+    status = requests.get(f"{url}/api/status", timeout=10).json()
+    return status["token"]["created_at"]
 
 
 def _take(browser, url, image, theme, keys):
@@ -59,6 +68,7 @@ def _take(browser, url, image, theme, keys):
     for key in keys:
         page.locator("#grid").press(key)
         page.locator("#panel h1").wait_for()
+        page.evaluate("scrollTo(0, document.querySelector('header').offsetHeight)")
     page.screenshot(path=image)
     page.close()
     size = image.stat().st_size
