@@ -167,6 +167,10 @@ apply: ## Change what make plan has shown: make apply ENV=dev
 migrate: $(LOCAL) ## Bring a database up to date: DATABASE_URL, or CLOUD_SQL_INSTANCE and its like
 	@$(BIN)/python -m infra.migrate
 
+.PHONY: migrate-cloud
+migrate-cloud: ## Run the migration job and show its log: make migrate-cloud PROJECT=my-project (REGION=)
+	@infra/run_job.sh '$(PROJECT)' '$(or $(REGION),asia-northeast3)'
+
 ##@ Dead letters (PROJECT= looks in the cloud, CODE= takes only one error_code)
 
 .PHONY: dlq
@@ -180,10 +184,6 @@ dlq-replay: $(LOCAL) ## Publish it to its topics again
 .PHONY: dlq-drop
 dlq-drop: $(LOCAL) ## Remove it permanently
 	@$(BIN)/python -m infra.dead_letters drop --project '$(PROJECT)' --code '$(CODE)'
-
-.PHONY: migrate-cloud
-migrate-cloud: ## Run the migration job and show its log: make migrate-cloud PROJECT=my-project (REGION=)
-	@infra/run_job.sh '$(PROJECT)' '$(or $(REGION),asia-northeast3)'
 
 ##@ Set up
 
@@ -200,7 +200,7 @@ clean: ## Remove the virtual environment and all local data
 
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Set-up is faster without the tools of the tests.
 $(LOCAL): locks/local.txt infra/local/setup.sh
