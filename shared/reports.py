@@ -168,6 +168,18 @@ class RateState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A target of which no more is known than that something is wrong with it.
+
+    It has vanished from the broker's list; or, with a ``timeframe``, the prices of that
+    series contradict each other, and nothing of it settles.
+    """
+
+    stock: StockName
+    timeframe: Timeframe | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenSeal:
     """A seal that was not that of its candles, when they were verified.
 

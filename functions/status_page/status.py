@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shared.reports import (
         Account,
         BrokenSeal,
+        Doubt,
         LateGroup,
         RateState,
         SeriesCount,
@@ -53,6 +54,9 @@ class Counts(Protocol):
 
     def rates(self) -> list[RateState]:
         """The pace of each call of the broker."""
+
+    def doubts(self) -> list[Doubt]:
+        """Targets that have vanished, and series whose prices contradict each other."""
 
     def broken_seals(self) -> list[BrokenSeal]:
         """The newest sessions whose candles changed behind our backs, by ``verify``."""
@@ -180,6 +184,7 @@ class Overview:
     rates: Sequence[RateState]
     broken_seals: Sequence[BrokenSeal] = ()
     broken: int = 0
+    doubts: Sequence[Doubt] = ()
 
     @property
     def late(self) -> int:
@@ -232,6 +237,7 @@ def overview(
         problems=sorted(problems, key=_newest_first)[:MOST_PROBLEMS],
         rates=source.rates(),
         broken_seals=broken_seals,
+        doubts=source.doubts(),
         broken=source.count_broken_seals() if broken_seals else 0,
     )
 

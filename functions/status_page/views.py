@@ -82,6 +82,15 @@ def overview(
             }
             for rate in found.rates
         ],
+        "doubts": [
+            {
+                "stock_code": doubt.stock.code,
+                "stock_name": doubt.stock.name,
+                "timeframe": doubt.timeframe and doubt.timeframe.value,
+                "reason": "unproven" if doubt.timeframe else "vanished",
+            }
+            for doubt in found.doubts
+        ],
         "broken": found.broken,
         "broken_seals": [
             {

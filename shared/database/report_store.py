@@ -25,6 +25,7 @@ from shared.reports import (
     Action,
     BrokenSeal,
     CandlePage,
+    Doubt,
     ErrorGroup,
     History,
     LateGroup,
@@ -178,6 +179,15 @@ CALLS = {
     Timeframe.DAY_1: "ka10081",
     Timeframe.WEEK_1: "ka10082",
 }
+# Neither is late: no tick is waited for.
+DOUBTS = text("""
+    SELECT stock_code, stock_name, NULL AS timeframe FROM stocks
+    WHERE is_target AND NOT listed AND absences > 0
+    UNION ALL
+    SELECT stock_code, stock_name, timeframe FROM stocks JOIN series USING (stock_code)
+    WHERE is_target AND listed AND unproven_on IS NOT NULL
+    ORDER BY stock_code, timeframe LIMIT :limit
+""")
 BROKEN_SEALS = text("""
     SELECT stock_code, coalesce(stock_name, stock_code) AS stock_name, timeframe,
            session_date, sealed, found, found_at
@@ -462,6 +472,18 @@ class ReportStore:
                 slowed_at=row.slowed_at and row.slowed_at + self._offset,
                 app_keys=row.app_keys,
                 requests=row.requests,
+            )
+            for row in rows
+        ]
+
+    def doubts(self) -> list[Doubt]:
+        """Targets that have vanished, and series whose prices contradict each other."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(DOUBTS, {"limit": MOST_HISTORY}).all()
+        return [
+            Doubt(
+                stock=StockName(code=row.stock_code, name=row.stock_name),
+                timeframe=Timeframe(row.timeframe) if row.timeframe else None,
             )
             for row in rows
         ]

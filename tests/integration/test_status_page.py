@@ -18,9 +18,11 @@ from shared.candles import Timeframe
 from shared.database import session_counts
 from shared.database.engine import new_engine, transaction
 from shared.database.report_store import ReportStore
+from shared.database.run_ledger import RunLedger
 from shared.database.session_seals import SessionSeals
 from shared.database.session_store import SessionStore
 from shared.freshness import DueTimes
+from shared.reports import BehindReason
 from shared.settings import DatabaseSettings
 from shared.verdicts import Judge
 from tests.support.builders import CALENDAR, day, kst
@@ -315,6 +317,29 @@ def test_a_split_is_marked_in_the_candle_in_which_it_took_effect(
         f"{session}T00:00:00+09:00"
         in client.get(f"/stocks/005930?timeframe={frame}").text
     )
+
+
+def test_a_doubt_that_the_dispatcher_tells_is_on_the_page_too(client, engine):
+    a_series(engine)
+    execute(
+        engine,
+        "UPDATE series SET unproven_on = '2026-11-20', unproven_ratio = 0.2",
+    )
+    execute(
+        engine,
+        "UPDATE stocks SET listed = false, absences = 2 WHERE stock_code = '000660'",
+    )
+
+    told = client.get("/api/status").get_json()["doubts"]
+
+    behind = RunLedger(engine).behind(DueTimes(CALENDAR, TICKS).expected_by(NOW))
+    reasons = {BehindReason.UNPROVEN: "unproven", BehindReason.VANISHED: "vanished"}
+    assert {(each["stock_code"], each["reason"]) for each in told} == {
+        (each.stock_code, reasons[each.reason])
+        for each in behind
+        if not each.reason.is_late
+    }
+    assert len(told) == 2
 
 
 def test_of_a_limit_the_requests_of_a_quarter_of_an_hour_are_counted(client, engine):

@@ -37,6 +37,7 @@ from shared.messages.trigger import Trigger
 from shared.reports import (
     BrokenSeal,
     CandlePage,
+    Doubt,
     ErrorGroup,
     History,
     LateGroup,
@@ -330,6 +331,7 @@ EMPTY: dict[str, object] = {
     "days_without_trades": {},
     "rates": [],
     "broken_seals": [],
+    "doubts": [],
     "count_broken_seals": 1,
     "runs": [],
     "newest": [],
@@ -1133,6 +1135,20 @@ def test_a_report_keeps_the_contract():
 
     assert told.keys() - {"sealed_anew", "seals_are_same"} == {*schema["required"]}
     assert told["timeframes"][0].keys() == {*frame["required"]}
+
+
+def test_what_no_tick_waits_for_is_told_all_the_same():
+    doubts = [Doubt(stock=SAMSUNG), Doubt(stock=SAMSUNG, timeframe=Timeframe.WEEK_1)]
+    client = client_of(counts=counts(), doubts=doubts)
+    page = client.get("/?lang=en").text
+
+    assert "it has vanished from the broker&#39;s list" in page
+    assert "{&#34;remove_targets&#34;:[&#34;005930&#34;]}" in page
+    assert "its prices contradict each other" in page
+    told = client.get("/api/status").get_json()
+    assert [each["reason"] for each in told["doubts"]] == ["vanished", "unproven"]
+    # Neither is late or missing.
+    assert told["complete"]
 
 
 # The broker's limits
