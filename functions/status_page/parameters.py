@@ -10,6 +10,7 @@ from flask import request
 
 from functions.status_page.problems import (
     LONGEST_VALUE,
+    RequestError,
     bad,
     shown,
     unknown,
@@ -41,8 +42,13 @@ class Parameters:
     def refuse_the_rest(self) -> None:
         """Refuse a parameter that was not taken."""
         for name in self._values:
-            known = ", ".join(self._known) or "-"
-            raise bad(name[:LONGEST_VALUE], "unknown_parameter", known=known)
+            raise RequestError(
+                400,
+                name[:LONGEST_VALUE],
+                "unknown_parameter",
+                {"known": ", ".join(self._known)},
+                remedy="" if self._known else "no_parameter",
+            )
 
     def text(self, name: str) -> str | None:
         """A string, None if it is not there."""

@@ -118,7 +118,7 @@ class Problem:
 PROBLEM_TYPE = "application/problem+json"
 TITLES = {
     400: "A parameter cannot be accepted",
-    404: "There is no such thing",
+    404: "Not found",
     405: "Only GET and HEAD are allowed",
     406: "There is no answer in that form",
     500: "A bug",

@@ -396,7 +396,7 @@ def test_only_reading_is_allowed():
         ("/api/reports/2026-11-20", 404, "report", "21:15"),
         ("/api/candles/005930/1d?settled=yes", 400, "settled", "true, false"),
         ("/api/candles/005930/1d?limit=5001", 400, "limit", "5,000"),
-        ("/api/status?x=%00", 400, "x", "known"),
+        ("/api/status?x=%00", 400, "x", "leave it out"),
         # Nothing is like them, and still something is nearest.
         ("/api/series/XYZQ/5m", 404, "stock", "005930"),
         ("/api/coverage/xyz", 404, "timeframe", "did you mean"),
@@ -435,6 +435,13 @@ def test_a_range_may_reach_beyond_all_that_is_known(query, found):
 
     assert answer.status_code == 200
     assert len(answer.get_json()["candles"]) == found
+
+
+def test_where_there_are_no_parameters_none_is_offered():
+    told = client_of().get("/api/status?x=1").get_json()
+    assert told["remedy"] == "leave it out: there are none here"
+    told = client_of().get("/api/runs?x=1").get_json()
+    assert told["remedy"] == "give one of: limit, before"
 
 
 def test_without_a_database_nothing_is_said_of_the_data():
