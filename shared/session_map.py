@@ -47,6 +47,9 @@ class Sessions(Protocol):
     ) -> list[Account]:
         """All series of a timeframe that were ever loaded, grouped by their proofs."""
 
+    def altered(self, timeframe: Timeframe) -> set[str]:
+        """Stocks with more settled candles, or fewer, than were sealed."""
+
     def series(
         self,
         timeframes: Sequence[Timeframe],
@@ -216,11 +219,6 @@ def problem_cells(
         )
         for day, row in newest
     ]
-
-
-def gaps(source: Sessions, judge: Judge) -> list[Gaps]:
-    """Every series with missing candles, over all that was ever asked for."""
-    return gaps_of(source, judge, _ever_asked(source, judge))
 
 
 def gaps_of(

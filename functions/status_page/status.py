@@ -12,12 +12,12 @@ from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.errors import remedy_of
 from shared.freshness import PATIENCE
-from shared.session_map import MANY_SERIES, Detail, gaps, gaps_of
+from shared.session_map import MANY_SERIES, Detail, gaps_of
 from shared.sessions import DAY, kst_date
 from shared.verdicts import Judge, Reason, State, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import date, datetime
 
     from shared.freshness import Due, DueTimes
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 MOST_PROBLEMS = 10
 # A day ends a moment before the next begins.
 MOMENT = timedelta(seconds=1)
-# What was counted holds for so long while nothing is known to have changed: a candle
-# may go without a trace in its series. An answer is kept for as long.
-COUNTED_FOR = timedelta(seconds=30)
 
 
 class Counts(Protocol):
@@ -243,17 +240,15 @@ def overview(
 
 
 class GapFinder:
-    """Finds missing candles, and looks again where a series has changed.
+    """Finds missing candles by reading the sessions of series that do not add up.
 
-    It also does so every half minute, so that the overview and the map agree on a
-    candle that went behind our backs. Of a whole market no session is read while the
-    slots that are accounted for are as many as the calendar expects: only of the series
-    where they are not.
+    That are those where the slots that are accounted for are not as many as the
+    calendar expects, and those with other candles than were sealed. The latter is left
+    to `make verify` where there are many series: all candles have to be counted.
     """
 
     def __init__(self, source: Sessions) -> None:
         self._source = source
-        self._found: dict[Timeframe, tuple[object, Sequence[Gaps]]] = {}
         self._version = -1
         self._slots: dict[tuple[Timeframe, date], int] = {}
         self._totals: dict[tuple[Timeframe, date, date], int] = {}
@@ -263,20 +258,21 @@ class GapFinder:
         newest = judge.calendar.latest_opened(judge.now)
         if newest is None:
             return ()
-        last, over_at = self._last_over(judge)
-        accounts = self._source.accounts(judge.timeframe, last, over_at)
-        if sum(len(account.codes) for account in accounts) > MANY_SERIES:
-            return self._among_many(judge, newest, accounts)
-        series = self._source.series([judge.timeframe], newest)
-        known = (
-            judge.calendar.version,
-            judge.latest_due,
-            judge.now.timestamp() // COUNTED_FOR.total_seconds(),
-            [(each.stock.code, each.facts) for each in series],
-        )
-        if self._found.get(judge.timeframe, (None,))[0] != known:
-            self._found[judge.timeframe] = known, gaps(self._source, judge)
-        return self._found[judge.timeframe][1]
+        accounts = self._source.accounts(judge.timeframe, *self._last_over(judge))
+        altered: Collection[str] = ()
+        detail = Detail.SEALED_LETTERS
+        if sum(len(account.codes) for account in accounts) <= MANY_SERIES:
+            altered = self._source.altered(judge.timeframe)
+            detail = Detail.LETTERS
+        begins = self._begins(judge, accounts, altered)
+        found: list[Gaps] = []
+        # Together are read those that begin together: most of them yesterday.
+        for first in set(begins.values()):
+            codes = sorted(code for code, day in begins.items() if day == first)
+            days = judge.sessions(first, newest)
+            if days:
+                found += gaps_of(self._source, judge, days, codes, detail)
+        return found
 
     def _last_over(self, judge: Judge) -> tuple[date | None, datetime | None]:
         """The last session that can be settled by now, and since when it can be."""
@@ -285,10 +281,10 @@ class GapFinder:
         final = judge.due.final(judge.timeframe, last) if last else None
         return last, final.ready_at if final else None
 
-    def _among_many(
-        self, judge: Judge, newest: date, accounts: Sequence[Account]
-    ) -> list[Gaps]:
-        """Judge the sessions of those series only that do not add up."""
+    def _begins(
+        self, judge: Judge, accounts: Sequence[Account], altered: Collection[str]
+    ) -> dict[str, date]:
+        """The stocks whose sessions have to be read, and from which day on."""
         begins: dict[str, date] = {}
         for account in accounts:
             first = judge.begins(account.facts)
@@ -297,18 +293,11 @@ class GapFinder:
             expected = self._expected(judge, first[0], settled) if settled else 0
             if settled is None or account.accounted_for != expected:
                 begins |= dict.fromkeys(account.codes, first[0])
-            elif account.is_open:
+                continue
+            if account.is_open:
                 begins |= dict.fromkeys(account.codes, settled + DAY)
-        found = []
-        # Together are read those that begin together: most of them yesterday.
-        for first_day in set(begins.values()):
-            codes = sorted(code for code, day in begins.items() if day == first_day)
-            days = judge.sessions(first_day, newest)
-            if days:
-                found += gaps_of(
-                    self._source, judge, days, codes, Detail.SEALED_LETTERS
-                )
-        return found
+            begins |= {code: first[0] for code in account.codes if code in altered}
+        return begins
 
     def _expected(self, judge: Judge, first: date, last: date) -> int:
         """How many slots the sessions from ``first`` to ``last`` have."""

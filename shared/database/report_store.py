@@ -135,6 +135,23 @@ IN_SESSION = """
                WHERE session_date >= date_trunc('week', effective_by)::date)
          ELSE effective_by END
 """
+# The candles are counted in their index.
+ALTERED = text("""
+    SELECT stock_code FROM series
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS candles FROM candles
+        WHERE candles.stock_code = series.stock_code AND candles.timeframe = :timeframe
+          AND opened_at < (settled_through + 1)::timestamp
+                          AT TIME ZONE interval '9 hours'
+    ) AS stored
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(candles), 0) AS candles FROM session_seals
+        WHERE session_seals.stock_code = series.stock_code
+          AND session_seals.timeframe = :timeframe
+    ) AS sealed
+    WHERE series.timeframe = :timeframe AND settled_through IS NOT NULL
+      AND stored.candles <> sealed.candles
+""")
 MARKS = text(f"""
     SELECT stock_code, day, 1 AS mark
     FROM (SELECT stock_code, {IN_SESSION} AS day FROM corporate_actions
@@ -431,6 +448,12 @@ class ReportStore:
             )
             for row in rows
         ]
+
+    def altered(self, timeframe: Timeframe) -> set[str]:
+        """Stocks with more settled candles, or fewer, than were sealed."""
+        values = {"timeframe": timeframe.value}
+        with transaction(self._engine) as connection:
+            return set(connection.execute(ALTERED, values).scalars())
 
     def days_without_trades(
         self, start: date, last: date, codes: Sequence[str]

@@ -198,6 +198,31 @@ def test_a_candle_that_goes_away_is_missing_at_once(client, engine):
     assert after.get_json()["stocks"][4]["letters"][0] == "m"
 
 
+@pytest.mark.parametrize("frame", ["5m", "1d"])
+def test_the_overview_misses_a_candle_that_went_without_a_trace(client, engine, frame):
+    a_series(engine, frame=frame)
+    days = CALENDAR.session_dates(day("2026-11-16"), day("2026-11-19"))
+    timeframe = Timeframe(frame)
+    candles_of(
+        engine,
+        [at for each in days for at in CALENDAR.slots(timeframe, each)],
+        frame=frame,
+    )
+    SessionSeals(engine).seal("005930", timeframe)
+
+    def missing():
+        tiles = client.get("/api/status").get_json()["timeframes"]
+        return {tile["timeframe"]: tile["missing_candles"] for tile in tiles}[frame]
+
+    assert missing() == 0
+    execute(
+        engine,
+        "DELETE FROM candles WHERE opened_at ="
+        " (SELECT min(opened_at) FROM candles WHERE opened_at >= '2026-11-17')",
+    )
+    assert missing() == 1
+
+
 def test_the_status_counts_what_sql_counts(client, engine):
     a_series(engine, frame="1d", asked_at=kst("2026-11-20 07:30:04"))
     a_series(engine, asked_at=kst("2026-11-20 10:20:04"))

@@ -35,6 +35,7 @@ from shared.errors import (
 from shared.freshness import DueTimes, Tick
 from shared.messages.trigger import Trigger
 from shared.reports import (
+    Account,
     BrokenSeal,
     CandlePage,
     Doubt,
@@ -321,6 +322,7 @@ class Reports:
 
 EMPTY: dict[str, object] = {
     "accounts": [],
+    "altered": set(),
     "snapshot": "1:1:",
     "stocks": [SAMSUNG],
     "series": [],
@@ -883,18 +885,38 @@ def test_a_cell_counts_only_rows_in_quarantine_that_are_of_its_session():
     assert "Quarantine</dt><dd>1</dd>" in page
 
 
+SETTLED = {
+    each: SessionFacts(len(CALENDAR.slots(M5, each)))
+    for each in CALENDAR.session_dates(day("2026-11-02"), THURSDAY)
+}
+
+
+def of_minutes(stored, accounted_for, **values):
+    """What is reported of one series, and of nothing else."""
+    account = Account(
+        facts=facts(),
+        accounted_for=accounted_for,
+        is_open=False,
+        codes=(SAMSUNG.code,),
+    )
+    return services_of(
+        counts=counts(),
+        accounts=lambda frame, *_: [account] if frame is M5 else [],
+        series=lambda frames, *_: [series_of()] if frames == [M5] else [],
+        sessions={SAMSUNG.code: stored},
+        **values,
+    )
+
+
+def seen_by(services):
+    return overview(services.reports, services.gaps, DUE, NOW)
+
+
 def test_one_missing_candle_is_enough_to_say_no_and_is_named():
-    full = len(CALENDAR.slots(Timeframe.MINUTE_5, THURSDAY))
-    stored = {
-        each: SessionFacts(len(CALENDAR.slots(Timeframe.MINUTE_5, each)))
-        for each in CALENDAR.session_dates(day("2026-11-02"), THURSDAY)
-    }
-    stored[THURSDAY] = SessionFacts(full - 3, absent=2)
+    full = sum(each.candles for each in SETTLED.values())
+    short = SessionFacts(SETTLED[THURSDAY].candles - 3, absent=2)
 
-    def series(frames, *_):
-        return [series_of()] if frames == [Timeframe.MINUTE_5] else []
-
-    found = judged(counts=counts(), series=series, sessions={SAMSUNG.code: stored})
+    found = seen_by(of_minutes(SETTLED | {THURSDAY: short}, full - 1))
 
     assert (found.is_complete, found.missing) == (False, 1)
     (problem,) = found.problems
@@ -902,28 +924,14 @@ def test_one_missing_candle_is_enough_to_say_no_and_is_named():
     assert "repair" in problem.remedy
 
 
-def test_a_candle_that_goes_behind_our_backs_is_missed_within_half_a_minute():
-    stored = {
-        each: SessionFacts(len(CALENDAR.slots(Timeframe.MINUTE_5, each)))
-        for each in CALENDAR.session_dates(day("2026-11-02"), THURSDAY)
-    }
-    services = services_of(
-        counts=counts(),
-        series=lambda frames, *_: [series_of()] if frames == [M5] else [],
-        sessions={SAMSUNG.code: stored},
-    )
+def test_sessions_are_read_only_of_series_that_do_not_add_up():
+    full = sum(each.candles for each in SETTLED.values())
+    short = SETTLED | {THURSDAY: SessionFacts(SETTLED[THURSDAY].candles - 1)}
+    adds_up = of_minutes(short, full)
+    altered = of_minutes(short, full, altered={SAMSUNG.code})
 
-    def missing(seconds):
-        now = NOW + timedelta(seconds=seconds)
-        return overview(services.reports, services.gaps, DUE, now).missing
-
-    assert missing(0) == 0
-    stored[THURSDAY] = SessionFacts(stored[THURSDAY].candles - 1)
-    asked = services.reports.calls.count("sessions")
-    # Nothing about the series has changed, so for a while it is not counted again.
-    assert missing(19) == 0
-    assert services.reports.calls.count("sessions") == asked
-    assert missing(20) == 1
+    assert (seen_by(adds_up).missing, seen_by(altered).missing) == (0, 1)
+    assert "sessions" not in adds_up.reports.calls
 
 
 def test_the_map_has_a_letter_for_each_session():
