@@ -101,10 +101,11 @@ UNSETTLE = text("""
       AND judged.timeframe = series.timeframe AND settled_through >= since
     RETURNING series.stock_code, series.timeframe
 """)
-# The broker's answers of before are no proof of a day that has other slots now.
+# The broker's answers of before are no proof of a day that has other slots now. A week
+# may be covered from one of its later days.
 ASK_AGAIN = text("""
     UPDATE series SET asked_at = :day_begins, version = version + 1
-    WHERE asked_at > :day_begins
+    WHERE asked_at > :day_begins AND covered_from <= cast(:day AS date) + 6
 """)
 QUARANTINE = text("""
     WITH homeless AS (
@@ -314,4 +315,4 @@ def _judge_anew(
         }
         connection.execute(QUARANTINE, place)
         if session:
-            connection.execute(ASK_AGAIN, {"day_begins": midnight(day)})
+            connection.execute(ASK_AGAIN, {"day": day, "day_begins": midnight(day)})

@@ -370,6 +370,11 @@ def test_who_asked_before_a_day_had_its_slots_has_proved_nothing_of_it(
     forget(sessions, "2026-11-20")
     assert stored.query("SELECT asked_at FROM series") == [(kst("2026-11-20"),)]
 
+    # Of a day that is not covered, nothing was proved.
+    close(sessions, "2025-11-20")
+    forget(sessions, "2025-11-20")
+    assert stored.query("SELECT asked_at FROM series") == [(kst("2026-11-20"),)]
+
 
 @pytest.mark.parametrize(
     "changed", ["2026-10-05", "2026-10-07", "2026-10-09", "2026-10-10"]
