@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import pytest
 
 from shared.candles import CandleSession, Timeframe
+from shared.database.report_store import CALLS
 from shared.errors import KiwoomUnavailable, MalformedResponse, PermanentError
 from shared.kiwoom.charts import CHARTS, KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, Reply
@@ -67,6 +68,10 @@ def read(*rows, timeframe="1d", anchor="2026-11-20", calendar=CALENDAR, **body):
 
 def days_of(page):
     return [f"{candle.opened_at:%Y-%m-%d}" for candle in page.candles]
+
+
+def test_the_requests_of_a_limit_are_counted_by_the_call_that_makes_them():
+    assert {frame: chart.api_id for frame, chart in CHARTS.items()} == CALLS
 
 
 def test_a_day_becomes_a_candle_with_its_turnover_in_won():
