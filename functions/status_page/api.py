@@ -189,7 +189,7 @@ class Routes:
         given.refuse_the_rest()
 
         def build() -> object:
-            found = self._services.reports.runs(limit + 1, since)
+            found = self._services.reports.runs.newest(limit + 1, since)
             return _page("runs", [*map(views.run, found)], limit, "recorded_at")
 
         return self._answer(build)
@@ -294,8 +294,8 @@ def one_session(
 def one_run(services: Services, run_id: str) -> RunDetail:
     """A run that exists."""
     can_be_one = len(run_id) <= LONGEST_RUN_ID and run_id == sendable(run_id)
-    found = services.reports.run(run_id) if can_be_one else None
+    found = services.reports.runs.of(run_id) if can_be_one else None
     if found is None:
-        newest = [run.run_id for run in services.reports.runs(RUNS)]
+        newest = [run.run_id for run in services.reports.runs.newest(RUNS)]
         raise unknown("run", run_id, newest)
     return found

@@ -262,7 +262,7 @@ class Routes:
         given = Look(parameters)
 
         def build() -> dict[str, Any]:
-            found = self._services.reports.runs(limit + 1, since)
+            found = self._services.reports.runs.newest(limit + 1, since)
             shown = found[:limit]
             more = shown[-1].written_at.isoformat() if len(found) > limit else None
             return {"now": self._services.clock(), "runs": shown, "more": more}

@@ -46,6 +46,16 @@ class Daily(Protocol):
         """What was sealed from ``since`` to before ``until``, and not since."""
 
 
+class Runs(Protocol):
+    """What came of runs."""
+
+    def newest(self, limit: int, before: datetime | None = None) -> list[RunRow]:
+        """The newest runs, or the newest that were recorded before an instant."""
+
+    def of(self, run_id: str) -> RunDetail | None:
+        """A run with its tasks in groups; None if there is none of that id."""
+
+
 class Reports(Counts, Details, Protocol):
     """All that is reported."""
 
@@ -53,17 +63,15 @@ class Reports(Counts, Details, Protocol):
     def daily(self) -> Daily:
         """The reports of days."""
 
+    @property
+    def runs(self) -> Runs:
+        """What came of runs."""
+
     def snapshot(self) -> str:
         """A string that changes with everything that is committed."""
 
     def stocks(self) -> list[StockName]:
         """All stocks, by their codes."""
-
-    def runs(self, limit: int, before: datetime | None = None) -> list[RunRow]:
-        """The newest runs, or the newest that were recorded before an instant."""
-
-    def run(self, run_id: str) -> RunDetail | None:
-        """A run with its tasks in groups; None if there is none of that id."""
 
     def candles(  # noqa: PLR0913 - a series, a range and three conditions
         self,
@@ -100,7 +108,7 @@ class Services:
     gaps: GapFinder = field(init=False)
 
     def __post_init__(self) -> None:
-        """Share one finder of gaps, which remembers."""
+        """Share one finder of gaps: it counts the slots of a session once."""
         object.__setattr__(self, "gaps", GapFinder(self.reports))
 
     def state(self) -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Candle, CandleSession, Timeframe
-from shared.coverage import ROWS_PER_PAGE
 from shared.database import session_counts
 from shared.database.daily_reports import DailyReports
 from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
+from shared.database.run_reports import RunReports
 from shared.database.session_counts import between
 from shared.reports import (
     USED_SINCE,
@@ -26,22 +26,18 @@ from shared.reports import (
     BrokenSeal,
     CandlePage,
     Doubt,
-    ErrorGroup,
     History,
     LateGroup,
     Mark,
     QuarantinedRow,
     RateState,
     Revision,
-    RunDetail,
-    RunRow,
     Seal,
     SeriesCount,
     StockName,
     StockSeries,
     StoredSlots,
     TaskError,
-    TaskGroup,
 )
 from shared.series import Series
 from shared.session_map import Detail
@@ -51,7 +47,7 @@ from shared.verdicts import SeriesFacts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Engine, Row
+    from sqlalchemy import Engine
 
     from shared.freshness import Due
     from shared.verdicts import SessionFacts
@@ -228,47 +224,6 @@ SEAL = text("""
                               THEN date_trunc('year', cast(:day AS date))::date
                               ELSE cast(:day AS date) END
 """)
-RUN = """
-    SELECT runs.run_id, runs.trigger, runs.requested_at, runs.written_at,
-           runs.published_at, runs.superseded_by, runs.no_session,
-           task.states, task.requests, task.missing, task.finished_at
-    FROM runs CROSS JOIN LATERAL (
-        SELECT jsonb_object_agg(state, tasks) AS states,
-               coalesce(sum(requests), 0) AS requests,
-               coalesce(sum(missing), 0) AS missing, max(finished_at) AS finished_at
-        FROM (SELECT state, count(*) AS tasks, sum(requests) AS requests,
-                     sum(missing) AS missing, max(finished_at) AS finished_at
-              FROM tasks WHERE tasks.run_id = runs.run_id GROUP BY state) AS state
-    ) AS task
-"""
-RUNS = text(f"""{RUN}
-    WHERE cast(:before AS timestamptz) IS NULL OR runs.written_at < :before
-    ORDER BY runs.written_at DESC, runs.run_id LIMIT :limit
-""")
-ONE_RUN = text(f"{RUN} WHERE runs.run_id = :run_id")
-# The least possible is that of a daily report: as many pages as hold what was read.
-TASK_GROUPS = text("""
-    SELECT timeframe, state, count(*) AS tasks, sum(attempts) AS attempts,
-           sum(requests) AS requests,
-           coalesce(sum(ceil(greatest(
-               1, inserted + updated + unchanged + rejected)::numeric / page))
-               FILTER (WHERE requests > 0), 0)::bigint AS least_requests,
-           sum(inserted) AS inserted, sum(updated) AS updated,
-           sum(unchanged) AS unchanged, sum(rejected) AS rejected,
-           sum(revised) AS revised, sum(withdrawn) AS withdrawn,
-           sum(missing) AS missing
-    FROM tasks
-    JOIN unnest(cast(:timeframes AS text[]), cast(:pages AS integer[]))
-         AS rows (timeframe, page) USING (timeframe)
-    WHERE run_id = :run_id GROUP BY timeframe, state
-""")
-ERROR_GROUPS = text("""
-    SELECT error_code, state, count(*) AS tasks, max(error_message) AS message,
-           (array_agg(stock_code || ' ' || timeframe
-                      ORDER BY stock_code, timeframe))[1:5] AS examples
-    FROM tasks WHERE run_id = :run_id AND error_code IS NOT NULL
-    GROUP BY error_code, state ORDER BY count(*) DESC, error_code
-""")
 LAST_ERROR = text("""
     SELECT run_id, state, error_code, error_message
     FROM tasks JOIN runs USING (run_id)
@@ -314,20 +269,15 @@ SETTLED_THROUGH = text("""
     SELECT settled_through FROM series
     WHERE stock_code = :stock_code AND timeframe = :timeframe
 """)
-PAGES = {
-    "timeframes": [timeframe.value for timeframe in ROWS_PER_PAGE],
-    "pages": list(ROWS_PER_PAGE.values()),
-}
 MOST_HISTORY = 200
 COUNT_BROKEN = text("SELECT count(*) FROM broken_seals")
 SEALED_AT = ("sealed_at", "first_sealed_at")
-FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
 
 
 class ReportStore:
     """Reads what is reported, each call in one transaction.
 
-    ``daily`` has the reports of days.
+    ``daily`` has the reports of days, ``runs`` what came of runs.
     """
 
     def __init__(self, engine: Engine, offset: timedelta = timedelta()) -> None:
@@ -335,6 +285,7 @@ class ReportStore:
         self._engine = engine
         self._offset = offset
         self.daily = DailyReports(engine, offset)
+        self.runs = RunReports(engine, offset)
 
     def snapshot(self) -> str:
         """A string that changes with everything that is committed."""
@@ -542,43 +493,6 @@ class ReportStore:
         moved = {name: row[name] + self._offset for name in SEALED_AT}
         return Seal(**{**row, **moved})
 
-    def runs(self, limit: int, before: datetime | None = None) -> list[RunRow]:
-        """The newest runs, or the newest that were recorded before an instant."""
-        values = {"limit": limit, "before": before and before - self._offset}
-        with transaction(self._engine) as connection:
-            rows = connection.execute(RUNS, values).all()
-        return [self._run(row) for row in rows]
-
-    def run(self, run_id: str) -> RunDetail | None:
-        """A run with its tasks in groups; None if there is none of that id."""
-        values = {"run_id": run_id}
-        with transaction(self._engine) as connection:
-            row = connection.execute(ONE_RUN, values).first()
-            if row is None:
-                return None
-            groups = connection.execute(TASK_GROUPS, values | PAGES).mappings().all()
-            errors = connection.execute(ERROR_GROUPS, values).all()
-        order = list(Timeframe)
-        found = [
-            TaskGroup(**{**group, "timeframe": Timeframe(group["timeframe"])})
-            for group in groups
-        ]
-        return RunDetail(
-            run=self._run(row),
-            groups=sorted(found, key=lambda g: (order.index(g.timeframe), g.state)),
-            errors=[
-                ErrorGroup(
-                    error_code=error.error_code,
-                    state=error.state,
-                    tasks=error.tasks,
-                    message=error.message or "",
-                    examples=tuple(error.examples),
-                )
-                for error in errors
-            ],
-            open_tasks=sum(g.tasks for g in found if g.state not in FINISHED),
-        )
-
     def last_error(self, stock_code: str, timeframe: Timeframe) -> TaskError | None:
         """The newest task of a series; None if it never had one."""
         with transaction(self._engine) as connection:
@@ -658,32 +572,6 @@ class ReportStore:
         ]
         return CandlePage(
             candles=found[:limit], settled_through=through, more=len(found) > limit
-        )
-
-    def _run(self, row: Row[Any]) -> RunRow:
-        states: dict[str, int] = row.states or {}
-        state = "complete"
-        if row.no_session:
-            state = "no_session"
-        elif row.superseded_by:
-            state = "superseded"
-        elif states.keys() - FINISHED:
-            state = "running"
-        elif states.keys() & {"dead", "incomplete"}:
-            state = "incomplete"
-        finished = row.finished_at if state != "running" else None
-        return RunRow(
-            run_id=row.run_id,
-            trigger=row.trigger,
-            state=state,
-            requested_at=row.requested_at,
-            written_at=row.written_at + self._offset,
-            published_at=row.published_at and row.published_at + self._offset,
-            finished_at=finished and finished + self._offset,
-            superseded_by=row.superseded_by,
-            tasks=states,
-            requests=int(row.requests),
-            missing=int(row.missing),
         )
 
     def _moved(self, row: Mapping[Any, Any], name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from markupsafe import escape
@@ -308,6 +309,7 @@ class Reports:
         self.values = values
         self.calls = []
         self.daily = self
+        self.runs = SimpleNamespace(newest=self.newest_runs, of=self.run)
 
     def __getattr__(self, name):
         def answer(*arguments, **named):
@@ -335,7 +337,7 @@ EMPTY: dict[str, object] = {
     "broken_seals": [],
     "doubts": [],
     "count_broken_seals": 1,
-    "runs": [],
+    "newest_runs": [],
     "newest": [],
     "of": None,
     "sealed": Sealed(digest="ab" * 32),
@@ -1021,7 +1023,7 @@ def a_run(**trigger):
 def test_a_list_of_runs_says_of_which_stocks_they_are():
     codes = ["005930", "000660", "000270", "005380"]
     asked = [[], codes[:1], codes, "all"]
-    page = client_of(runs=[a_run(stocks=stocks) for stocks in asked])
+    page = client_of(newest_runs=[a_run(stocks=stocks) for stocks in asked])
 
     assert re.findall(
         r"<td>(incremental .*?)</td>", page.get("/runs?lang=en").text
