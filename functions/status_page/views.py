@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from functions.status_page.triggers import verify_of
 from shared.reports import Mark
 from shared.session_map import NOTHING
 from shared.sessions import KST
@@ -101,6 +102,7 @@ def overview(
                 "sealed": seal.sealed,
                 "found": seal.found,
                 "found_at": seoul(seal.found_at),
+                "message": verify_of(seal),
             }
             for seal in found.broken_seals
         ],
@@ -139,6 +141,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
         "error_message": problem.error_message,
         "run_id": problem.run_id,
         "remedy": problem.remedy,
+        "message": problem.trigger,
     }
 
 

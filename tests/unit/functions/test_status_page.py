@@ -809,6 +809,23 @@ def test_a_broken_seal_comes_with_its_message():
     assert escape(verify_of(a_broken_seal())) in page.text
 
 
+def test_the_api_tells_the_messages_that_the_page_shows():
+    known = {
+        "counts": counts(late=2),
+        "late_groups": [
+            replace(LATE_GROUP, never_loaded=True, state=None, error_code=None)
+        ],
+        "broken_seals": [a_broken_seal()],
+    }
+    client = client_of(**known, count_broken_seals=1)
+
+    told, page = client.get("/api/status").get_json(), client.get("/").text
+
+    shown = [each["message"] for each in told["problems"] + told["broken_seals"]]
+    assert [json.loads(message).get("mode") for message in shown] == [None, "verify"]
+    assert all(escape(message) in page for message in shown)
+
+
 def facts(**values):
     known = {
         "covered_from": day("2026-11-02"),
