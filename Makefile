@@ -98,7 +98,7 @@ chaos: $(READY) ## Random histories of trouble before a judge, then rounds of ki
 	$(BIN)/python -m tests.chaos.processes $(or $(ROUNDS),200) $(or $(SEED),0)
 
 .PHONY: bench
-bench: $(READY) $(READER_READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=reading,storing,ledger,page,running,limited,lanes MARKET=limited)
+bench: $(READY) $(READER_READY) ## Measure, and write docs/benchmarks.md (RUNS=5 PARTS=reading,storing,ledger,page,starting,running,limited,lanes MARKET=limited)
 	$(BIN)/python -m tests.bench
 
 .PHONY: scale
