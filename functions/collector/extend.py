@@ -301,8 +301,10 @@ def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
         oldest = max(oldest, work.today - MINUTES_KEPT)
     if midnight(oldest) >= reader.oldest:
         return
-    ours = work.store.candles(work.attempt, Period(midnight(oldest), reader.oldest))
-    if ours and not _ends_there(work, reader):
+    if not work.store.candles(work.attempt, Period(midnight(oldest), reader.oldest)):
+        return
+    reader.end_is_confirmed = _ends_there(work, reader)
+    if not reader.end_is_confirmed:
         message = "the broker's answer ends although it had older candles before"
         raise KiwoomUnavailable(message)
 
@@ -311,11 +313,12 @@ def _ends_there(work: Workspace, reader: PageReader) -> bool:
     """Whether an answer from another day ends with the same candle.
 
     An answer that was cut ends where it was cut, whatever day it begins on. The broker
-    may have taken back the oldest candles of a stock, and then ends there for good.
+    may have taken back the oldest candles of a stock, or keeps its minutes for less
+    than a year, and then ends there for good.
     """
     oldest = kst_date(reader.oldest)
     anchor = overlap_end(work.timeframe, oldest, work.calendar, work.today)
-    if anchor >= reader.anchor:
+    if anchor == reader.anchor:
         return False
     again = work.reader(anchor)
     again.read_back_to(midnight(oldest))

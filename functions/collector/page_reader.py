@@ -59,6 +59,8 @@ class PageReader:
         self._may_be_unknown = may_be_unknown
         self.chain = chain
         self.is_blank = False
+        # An answer from another day has ended with the same candle.
+        self.end_is_confirmed = False
         self.candles: dict[datetime, Candle] = {}
         self.rejected: list[RejectedRow] = []
         for page in chain.pages:

@@ -288,10 +288,12 @@ class Workspace:
     def _with_end(self, series: Series, reader: PageReader) -> Series:
         """The broker says that its history ends here: once, or once more."""
         read_on, end = kst_date(reader.read_at), kst_date(reader.oldest)
-        if series.oldest and end > series.oldest:
+        # The end of its minutes moves on every night.
+        has_moved_on = bool(self.timeframe.minutes) and reader.end_is_confirmed
+        if series.oldest and end > series.oldest and not has_moved_on:
             # Candles of ours contradict it.
             return series
-        seen = series.end_seen_on if end == series.oldest else None
+        seen = series.end_seen_on if has_moved_on or end == series.oldest else None
         if seen is None:
             return replace(series, end_seen_on=read_on, history_exhausted=False)
         wait = CONTRADICTED_END if is_contradicted(self.attempt, end, read_on) else DAY

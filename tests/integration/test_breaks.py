@@ -16,7 +16,9 @@ from shared.errors import KiwoomUnavailable
 from shared.sessions import SessionOverride
 from tests.integration.test_history_cases import (
     EVENING,
+    MORNING,
     START,
+    counted,
     load,
     persist,
     right,
@@ -492,3 +494,22 @@ def test_an_old_page_of_a_backfill_moves_no_candle_of_ours(harness):
     days_later(harness, "1d")
 
     assert right(harness)
+
+
+@pytest.mark.parametrize("kept", [358, 350, 300])
+def test_minutes_that_are_kept_for_less_than_a_year_end_there(engine, kept):
+    """The end of the broker's minutes moves on every night; ours remain."""
+    keeping = PipelineHarness(engine, MORNING, retention=timedelta(days=kept))
+    triggered(keeping, "60m")
+
+    costs = []
+    for date in SESSIONS:
+        keeping.at(f"2026-{date} 07:30")
+        costs.append(counted(keeping, lambda: triggered(keeping, "60m")))
+
+    assert keeping.query("SELECT state FROM tasks WHERE state <> 'done'") == []
+    assert keeping.query("SELECT history_exhausted FROM series") == [(True,)]
+    # One look more on another day, and if that is blank, the whole series.
+    assert sum(costs) <= len(SESSIONS) + 2 + math.ceil(kept / 365 * 9)
+    assert costs[-1] == 1
+    assert right(keeping)
