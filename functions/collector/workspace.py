@@ -288,12 +288,12 @@ class Workspace:
     def _with_end(self, series: Series, reader: PageReader) -> Series:
         """The broker says that its history ends here: once, or once more."""
         read_on, end = kst_date(reader.read_at), kst_date(reader.oldest)
-        # The end of its minutes moves on every night.
-        has_moved_on = bool(self.timeframe.minutes) and reader.end_is_confirmed
-        if series.oldest and end > series.oldest and not has_moved_on:
+        if series.oldest and end > series.oldest and not reader.end_is_confirmed:
             # Candles of ours contradict it.
             return series
-        seen = series.end_seen_on if has_moved_on or end == series.oldest else None
+        # The end moves on: by a night in minutes, or where candles were taken back.
+        is_the_same = reader.end_is_confirmed or end == series.oldest
+        seen = series.end_seen_on if is_the_same else None
         if seen is None:
             return replace(series, end_seen_on=read_on, history_exhausted=False)
         wait = CONTRADICTED_END if is_contradicted(self.attempt, end, read_on) else DAY

@@ -513,3 +513,25 @@ def test_minutes_that_are_kept_for_less_than_a_year_end_there(engine, kept):
     assert sum(costs) <= len(SESSIONS) + 2 + math.ceil(kept / 365 * 9)
     assert costs[-1] == 1
     assert right(keeping)
+
+
+def test_a_new_stock_whose_first_day_was_taken_back_ends_where_the_broker_does(harness):
+    """Ours is older than the end that every answer shows; an operator doubts it."""
+    harness.withdraws("1d", "1985-01-04", through="2026-11-10", alone=True)
+    load(harness, "1d")
+    gone = {"through": "2026-11-11", "since": "2026-11-18 03:00", "alone": True}
+    harness.withdraws("1d", "1985-01-04", **gone)
+    harness.at("2026-11-18 07:30")
+    triggered(harness, "1d", mode="backfill", start=START["1d"], force=True)
+
+    for date in SESSIONS:
+        harness.at(f"2026-{date} 07:30")
+        costs = counted(harness, lambda: triggered(harness, "1d"))
+    triggered(harness, "1d", mode="verify")
+
+    assert costs == 1
+    states = harness.query(
+        "SELECT state FROM tasks JOIN runs USING (run_id) ORDER BY written_at"
+    )
+    assert states[-1] == ("done",)
+    assert right(harness)
