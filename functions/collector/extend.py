@@ -105,15 +105,16 @@ def _step_without_proof(
 
 
 def _forget_beliefs(work: Workspace) -> None:
-    """An operator doubts what is believed of the end of history and the price basis."""
-    work.attempt.series = replace(
-        work.attempt.series,
-        end_seen_on=None,
-        history_exhausted=False,
-        unproven_on=None,
-        unproven_ratio=None,
-        ended=False,
+    """An operator doubts what is believed of the end of history.
+
+    A doubt about the price basis is no belief: it stays, unless a tick is forced.
+    """
+    series = replace(
+        work.attempt.series, end_seen_on=None, history_exhausted=False, ended=False
     )
+    if work.attempt.request.mode is Mode.INCREMENTAL:
+        series = replace(series, unproven_on=None, unproven_ratio=None)
+    work.attempt.series = series
 
 
 def _must_rebuild(work: Workspace) -> bool:

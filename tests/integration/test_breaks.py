@@ -535,3 +535,18 @@ def test_a_new_stock_whose_first_day_was_taken_back_ends_where_the_broker_does(h
     )
     assert states[-1] == ("done",)
     assert right(harness)
+
+
+def test_a_forced_backfill_while_recent_days_are_adjusted_settles_nothing(harness):
+    """Older days follow when only minutes of the last week are read any more."""
+    load(harness, "5m")
+    shown = {"recent_days": 14, "rest_from": "2026-11-19 18:00"}
+    harness.acts(STOCK, "2026-11-18", 5.0, **shown)
+    tick_at(harness, "2026-11-18 20:45", "5m")
+    harness.at("2026-11-18 21:00")
+    triggered(harness, "5m", mode="backfill", start="2026-10-12", force=True)
+
+    days_later(harness, "5m")
+
+    assert right(harness)
+    assert harness.query("SELECT settled_through FROM series") == [(day("2026-11-20"),)]
