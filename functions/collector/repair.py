@@ -39,11 +39,13 @@ def repair(work: Workspace) -> CollectedSeries:
     """Request what is missing; where the broker has nothing, that is recorded.
 
     A page is requested for the newest missing candle, then for the newest one that the
-    pages so far did not account for. What no page accounts for stays missing.
+    pages so far did not account for. What no page accounts for stays missing; no page
+    is requested twice for it.
     """
     series = work.attempt.series
     missing = set() if series.ended else _missing(work)
-    findings, unresolved = _Findings(), set()
+    findings = _Findings()
+    unresolved: set[datetime] = set()
     reader: PageReader | None = None
     while missing:
         newest = max(missing)
@@ -59,18 +61,17 @@ def repair(work: Workspace) -> CollectedSeries:
         if page is None:
             unresolved.add(newest)
             missing.discard(newest)
-            reader = None
+            # From its own day, the answer may reach further.
+            reader = reader if reader.anchor == anchor else None
             continue
         if not _stands_on_our_basis(work, reader):
             return _rebuilt(work, reader)
         missing -= _take(work, page, missing, findings)
-        if newest in missing and page.oldest <= newest:
-            # It lies at the very end of a page, which proves nothing; or it is spoilt.
-            if reader.anchor == anchor:
-                unresolved.add(newest)
-                missing.discard(newest)
-            reader = None
-    return _repaired(work, findings, unresolved)
+        untold = _untold(work, reader, missing)
+        unresolved |= untold
+        missing -= untold
+    due = unresolved - _after_the_last(work, unresolved, findings)
+    return _repaired(work, findings, due)
 
 
 def _missing(work: Workspace) -> set[datetime]:
@@ -102,10 +103,39 @@ def _goes_on_to(
     work: Workspace, reader: PageReader, slot: datetime, anchor: date
 ) -> bool:
     """Whether the next page of the reader leads to ``slot`` as soon as any."""
+    if reader.candles and slot >= reader.oldest:
+        return False
     if reader.anchor == anchor or not reader.candles:
         return True
     days = kst_date(slot), kst_date(reader.oldest)
     return requests_needed(work.calendar, work.timeframe, *days) == 1
+
+
+def _untold(
+    work: Workspace, reader: PageReader, missing: set[datetime]
+) -> set[datetime]:
+    """Slots of which the pages so far do not tell, although they are from their anchor.
+
+    They lie at the very ends of a page, which proves nothing there; or are spoilt.
+    """
+    return {
+        slot
+        for slot in missing
+        if slot >= reader.oldest and _anchor(work, slot) == reader.anchor
+    }
+
+
+def _after_the_last(
+    work: Workspace, unresolved: set[datetime], findings: _Findings
+) -> set[datetime]:
+    """Slots after the newest candle, on its day: the stock may not have traded on."""
+    newest = max(
+        filter(None, (work.attempt.series.newest, *findings.candles)), default=None
+    )
+    if newest is None:
+        return set()
+    day = kst_date(newest)
+    return {slot for slot in unresolved if slot > newest and kst_date(slot) == day}
 
 
 def _stands_on_our_basis(work: Workspace, reader: PageReader) -> bool:

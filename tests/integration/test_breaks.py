@@ -550,3 +550,20 @@ def test_a_forced_backfill_while_recent_days_are_adjusted_settles_nothing(harnes
 
     assert right(harness)
     assert harness.query("SELECT settled_through FROM series") == [(day("2026-11-20"),)]
+
+
+@pytest.mark.parametrize("timeframe", ["5m", "60m"])
+def test_a_stock_that_stopped_trading_before_the_last_slot_is_asked_for_once(
+    harness, timeframe
+):
+    """What follows its last candle is neither served nor proven to be absent."""
+    load(harness, timeframe)
+    harness.withdraws("5m", "2026-11-20 17:00", through="2026-11-20 19:55")
+    for date in ("2026-11-18", "2026-11-19", "2026-11-20", "2026-11-21"):
+        tick_at(harness, f"{date} 07:30", timeframe)
+
+    asked = counted(harness, lambda: triggered(harness, timeframe, mode="repair"))
+
+    assert asked == 1
+    assert harness.query("SELECT DISTINCT state FROM tasks") == [("done",)]
+    assert right(harness)
