@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from shared.candles import Timeframe
     from shared.reports import (
+        BrokenSeal,
         History,
         Mark,
         Seal,
@@ -41,6 +42,11 @@ class Details(Sessions, Protocol):
 
     def seal(self, stock_code: str, timeframe: Timeframe, day: date) -> Seal | None:
         """The seal that covers a session; None if it is not sealed."""
+
+    def broken_seal(
+        self, stock_code: str, timeframe: Timeframe, day: date
+    ) -> BrokenSeal | None:
+        """The broken seal that covers a session; None if it is not known to be."""
 
     def last_error(self, stock_code: str, timeframe: Timeframe) -> TaskError | None:
         """The newest task of a series; None if it never had one."""
@@ -91,6 +97,7 @@ class SessionReport:
     mark: Mark | None
     history: History
     seal: Seal | None
+    broken: BrokenSeal | None
     last_task: TaskError | None
 
 
@@ -141,6 +148,7 @@ def session_report(
         mark=marks.get(code, {}).get(day),
         history=_of_session(source.history(code, judge.timeframe, day, day)),
         seal=source.seal(code, judge.timeframe, day),
+        broken=source.broken_seal(code, judge.timeframe, day),
         last_task=source.last_error(code, judge.timeframe),
     )
 

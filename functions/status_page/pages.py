@@ -174,6 +174,7 @@ class Routes:
                 ],
                 "most": MOST_TIMES,
                 "trigger_of": trigger_of,
+                "verify_of": verify_of,
                 "remedy_of": remedy_of,
             }
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from functions.status_page.status import Overview, Problem, Tile
     from shared.daily_reports import Since, StoredReport
     from shared.reports import (
+        BrokenSeal,
         History,
         RunDetail,
         RunRow,
@@ -93,19 +94,7 @@ def overview(
             for doubt in found.doubts
         ],
         "broken": found.broken,
-        "broken_seals": [
-            {
-                "stock_code": seal.stock.code,
-                "stock_name": seal.stock.name,
-                "timeframe": seal.timeframe.value,
-                "session": str(seal.session_date),
-                "sealed": seal.sealed,
-                "found": seal.found,
-                "found_at": seoul(seal.found_at),
-                "message": verify_of(seal),
-            }
-            for seal in found.broken_seals
-        ],
+        "broken_seals": [_broken(seal) for seal in found.broken_seals],
         "problems": [_problem(problem) for problem in found.problems],
     }
 
@@ -142,6 +131,19 @@ def _problem(problem: Problem) -> dict[str, Any]:
         "run_id": problem.run_id,
         "remedy": problem.remedy,
         "message": problem.trigger,
+    }
+
+
+def _broken(found: BrokenSeal) -> dict[str, Any]:
+    return {
+        "stock_code": found.stock.code,
+        "stock_name": found.stock.name,
+        "timeframe": found.timeframe.value,
+        "session": str(found.session_date),
+        "sealed": found.sealed,
+        "found": found.found,
+        "found_at": seoul(found.found_at),
+        "message": verify_of(found),
     }
 
 
@@ -252,6 +254,7 @@ def session_report(found: SessionReport, now: datetime) -> dict[str, Any]:
         "marks": marks(found.mark),
         "slots": [slot(each) for each in found.slots],
         "seal": seal(found.seal),
+        "broken": _broken(found.broken) if found.broken else None,
         "last_task": task(found.last_task),
         **history(found.history),
     }

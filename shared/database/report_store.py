@@ -47,7 +47,7 @@ from shared.verdicts import SeriesFacts
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, Row
 
     from shared.freshness import Due
     from shared.verdicts import SessionFacts
@@ -201,16 +201,28 @@ DOUBTS = text("""
     WHERE is_target AND listed AND unproven_on IS NOT NULL
     ORDER BY stock_code, timeframe LIMIT :limit
 """)
-BROKEN_SEALS = text("""
+BROKEN = """
     SELECT stock_code, coalesce(stock_name, stock_code) AS stock_name, timeframe,
            session_date, sealed, found, found_at
     FROM broken_seals LEFT JOIN stocks USING (stock_code)
+"""
+BROKEN_SEALS = text(f"""
+    {BROKEN}
     ORDER BY found_at DESC, stock_code, timeframe, session_date LIMIT :limit
 """)
-# Days and weeks are sealed by the year. A task ends in the transaction that stores and
+# Days and weeks are sealed by the year.
+SEALED_WITH = """
+    CASE WHEN timeframe IN ('1d', '1w')
+         THEN date_trunc('year', cast(:day AS date))::date ELSE cast(:day AS date) END
+"""
+BROKEN_SEAL = text(f"""
+    {BROKEN} WHERE stock_code = :stock_code AND timeframe = :timeframe
+                   AND session_date = {SEALED_WITH}
+""")
+# A task ends in the transaction that stores and
 # seals what it brought, so that both rows are of one transaction; a seal that a change
 # of the calendar or a migration wrote has no run.
-SEAL = text("""
+SEAL = text(f"""
     SELECT session_date, candles, encode(digest, 'hex') AS digest, sealed_at,
            first_sealed_at,
            (SELECT run_id FROM tasks
@@ -220,9 +232,7 @@ SEAL = text("""
             ORDER BY finished_at LIMIT 1) AS run_id
     FROM session_seals AS seal
     WHERE stock_code = :stock_code AND timeframe = :timeframe
-      AND session_date = CASE WHEN timeframe IN ('1d', '1w')
-                              THEN date_trunc('year', cast(:day AS date))::date
-                              ELSE cast(:day AS date) END
+      AND session_date = {SEALED_WITH}
 """)
 LAST_ERROR = text("""
     SELECT run_id, state, error_code, error_message
@@ -466,17 +476,16 @@ class ReportStore:
         """The newest sessions whose candles changed behind our backs, by ``verify``."""
         with transaction(self._engine) as connection:
             rows = connection.execute(BROKEN_SEALS, {"limit": MOST_HISTORY}).all()
-        return [
-            BrokenSeal(
-                stock=StockName(code=row.stock_code, name=row.stock_name),
-                timeframe=Timeframe(row.timeframe),
-                session_date=row.session_date,
-                sealed=row.sealed,
-                found=row.found,
-                found_at=row.found_at + self._offset,
-            )
-            for row in rows
-        ]
+        return [self._broken(row) for row in rows]
+
+    def broken_seal(
+        self, stock_code: str, timeframe: Timeframe, day: date
+    ) -> BrokenSeal | None:
+        """The broken seal that covers a session; None if it is not known to be."""
+        values = _key(stock_code, timeframe) | {"day": day}
+        with transaction(self._engine) as connection:
+            row = connection.execute(BROKEN_SEAL, values).first()
+        return self._broken(row) if row else None
 
     def count_broken_seals(self) -> int:
         """How many there are in all."""
@@ -498,6 +507,16 @@ class ReportStore:
         with transaction(self._engine) as connection:
             row = connection.execute(LAST_ERROR, _key(stock_code, timeframe)).first()
         return TaskError(**row._mapping) if row else None  # noqa: SLF001 - its name
+
+    def _broken(self, row: Row[Any]) -> BrokenSeal:
+        return BrokenSeal(
+            stock=StockName(code=row.stock_code, name=row.stock_name),
+            timeframe=Timeframe(row.timeframe),
+            session_date=row.session_date,
+            sealed=row.sealed,
+            found=row.found,
+            found_at=row.found_at + self._offset,
+        )
 
     def history(
         self, stock_code: str, timeframe: Timeframe, start: date, last: date

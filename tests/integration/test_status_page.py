@@ -316,6 +316,27 @@ def test_a_broken_seal_is_told(client, engine):
 
 
 @pytest.mark.parametrize(
+    ("frame", "sealed", "session"),
+    [("5m", "2026-11-18", "2026-11-18"), ("1d", "2026-01-01", "2026-11-18")],
+)
+def test_a_session_with_a_broken_seal_says_so(client, engine, frame, sealed, session):
+    execute(
+        engine,
+        "INSERT INTO broken_seals (stock_code, timeframe, session_date, sealed, found)"
+        f" VALUES ('005930', '{frame}', '{sealed}', 104, 103)",
+    )
+
+    def told(session):
+        answer = client.get(f"/api/sessions/005930/{frame}/{session}").get_json()
+        page = client.get(f"/coverage/{frame}/005930/{session}?lang=en").text
+        return answer["broken"], "The seal is broken: 104 candles were sealed" in page
+
+    broken, says_so = told(session)
+    assert (broken["session"], broken["found"], says_so) == (sealed, 103, True)
+    assert frame == "1d" or told("2026-11-19") == (None, False)
+
+
+@pytest.mark.parametrize(
     ("frame", "session"), [("1d", "2026-11-18"), ("1w", "2026-11-16")]
 )
 def test_a_split_is_marked_in_the_candle_in_which_it_took_effect(

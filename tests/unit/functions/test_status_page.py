@@ -335,6 +335,7 @@ EMPTY: dict[str, object] = {
     "days_without_trades": {},
     "rates": [],
     "broken_seals": [],
+    "broken_seal": None,
     "doubts": [],
     "count_broken_seals": 1,
     "newest_runs": [],
