@@ -173,6 +173,8 @@ def test_the_map_shows_only_problems_and_finds_a_stock(url, browser):
     playwright.expect(page.locator("#grid .names span")).to_have_text(["SK하이닉스"])
     page.get_by_label("찾기").fill("nothing")
     playwright.expect(page.locator("#say")).to_have_text("맞는 종목이 없습니다.")
+    # The link is the state also where it shows nothing.
+    assert "q=nothing" in page.url
 
 
 def test_the_first_candle_says_nine_in_new_york(url, browser):

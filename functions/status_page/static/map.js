@@ -6,11 +6,10 @@ const words = JSON.parse(box.dataset.words), grid = new Grid(box, tell, open);
 const problems = (stock) => stock.letters.match(/[lm]/g)?.length ?? 0;
 let data;
 function tell(stock, x) {
-  if (!stock) return void (say.textContent = words.map.none);
-  const letter = stock.letters[x], expected = data.expected[x], candles = stock.candles?.[x] ?? { c: expected, e: 0 }[letter];
+  const letter = stock?.letters[x], expected = data.expected[x], candles = stock?.candles?.[x] ?? { c: expected, e: 0 }[letter];
   const state = words.state[letter] + (candles === undefined || letter === 'x' ? '' : ` ${candles}/${expected}`);
-  say.textContent = [`${stock.name} ${stock.code}`, data.sessions[x], state, ...marksOf(stock, x).map((bit) => words.mark[bit])].join(' · ');
-  form.at.value = `${stock.code} ${data.sessions[x]}`;
+  say.textContent = stock ? [`${stock.name} ${stock.code}`, data.sessions[x], state, ...marksOf(stock, x).map((bit) => words.mark[bit])].join(' · ') : words.map.none;
+  if (stock) form.at.value = `${stock.code} ${data.sessions[x]}`;
   history.replaceState(null, '', `?${new URLSearchParams([...new FormData(form)].filter(([, value]) => value))}`);
 }
 function draw() {
