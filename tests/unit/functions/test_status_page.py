@@ -690,6 +690,16 @@ def test_a_week_reaches_through_its_last_session():
     assert tiles[Timeframe.DAY_1].through_day == THURSDAY
 
 
+def test_of_many_late_stocks_three_are_named():
+    stocks = [replace(SAMSUNG, name=name) for name in ("A", "B", "C")]
+    groups = [replace(LATE_GROUP, count=1_400, examples=stocks)]
+
+    page = client_of(counts=counts(late=1_400, total=2_700), late_groups=groups)
+    told = re.sub("<[^>]*>", "", page.get("/?lang=en").text)
+
+    assert "A, B, C and 1,397 more" in told
+
+
 def test_without_a_target_not_all_is_here():
     assert not judged(counts={}).is_complete
 
