@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from infra.local.announcement import NotRunning, running
 from infra.local.deadline import deadline
 from shared.errors import MalformedMessage, PipelineError
-from shared.messages import ReferenceRequest, ReportRequest, Trigger
+from shared.messages import (
+    Heartbeat,
+    ReferenceRequest,
+    ReportRequest,
+    Trigger,
+    is_heartbeat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +25,15 @@ if TYPE_CHECKING:
 SECONDS = 15.0
 # Where a run is seen; a report is no run.
 WATCHED = "make status"
+
+
+def _of_triggers(data: bytes) -> Trigger | Heartbeat:
+    return (Heartbeat if is_heartbeat(data) else Trigger).from_bytes(data)
+
+
 # What reads the messages of each topic, and rejects them here already.
 READERS = {
-    "triggers": Trigger.from_bytes,
+    "triggers": _of_triggers,
     "reference": ReferenceRequest.from_bytes,
     "reports": ReportRequest.from_bytes,
 }
