@@ -223,17 +223,18 @@ class Judge:
             is_without_trades=is_without_trades,
         )
         verdict = self.outside(known, day)
-        if verdict is None and (has_candle or self.is_settled(known, day)):
+        if verdict is None and self.is_settled(known, day):
             verdict = settled(1, stored)
-            if has_candle and not self.is_settled(known, day):
-                verdict = replace(
-                    verdict, state=State.PROVISIONAL, reason=Reason.AWAITS_FINAL_READING
-                )
             if verdict.state is State.MISSING and self._is_lost(day):
                 verdict = replace(verdict, reason=Reason.LOST)
         if verdict is None:
             of_day = replace(stored, candles=candles_of_day)
             verdict = self._open_slot(known, slot, of_day)
+            # A candle that was read while it formed is late like one that is not there.
+            if has_candle and verdict.state is not State.LATE:
+                verdict = Verdict(
+                    state=State.PROVISIONAL, reason=Reason.AWAITS_FINAL_READING
+                )
         return replace(verdict, expected=1, candles=stored.candles)
 
     def is_late(self, known: SeriesFacts) -> bool:

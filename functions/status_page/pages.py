@@ -170,7 +170,7 @@ class Routes:
                 "without": [
                     each.opens_at
                     for each in report.slots
-                    if each.verdict.state in WITHOUT_CANDLE
+                    if each.verdict.state in WITHOUT_CANDLE and not each.verdict.candles
                 ],
                 "most": MOST_TIMES,
                 "trigger_of": trigger_of,

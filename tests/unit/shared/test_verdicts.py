@@ -474,6 +474,21 @@ def test_a_slot_that_was_asked_for_is_not_late_for_a_later_one():
     assert coming.due_at == kst("2026-11-20 10:35")
 
 
+def test_a_candle_that_was_read_while_it_formed_is_late_once_it_is_due():
+    known = a_series(asked="2026-11-20 10:20:05")
+
+    formed = a_slot("2026-11-20 10:10", known=known, has_candle=True)
+    forming = a_slot("2026-11-20 10:15", known=known, has_candle=True)
+    assert told(formed) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
+    assert told(forming) == (State.LATE, Reason.NOT_ASKED_SINCE)
+    assert (forming.candles, forming.due_at) == (1, kst("2026-11-20 10:25"))
+    asked = replace(known, asked_at=kst("2026-11-20 10:25:02"))
+    assert told(a_slot("2026-11-20 10:15", known=asked, has_candle=True)) == (
+        State.PROVISIONAL,
+        Reason.AWAITS_FINAL_READING,
+    )
+
+
 def test_an_instant_at_which_no_candle_opens_is_no_slot():
     assert a_slot("2026-11-19 16:32").reason is Reason.NOT_A_SLOT
     # Orders are gathered for the auction; a candle there is one all the same.
