@@ -230,8 +230,10 @@ class Judge:
         if verdict is None:
             of_day = replace(stored, candles=candles_of_day)
             verdict = self._open_slot(known, slot, of_day)
-            # A candle that was read while it formed is late like one that is not there.
-            if has_candle and verdict.state is not State.LATE:
+            # A candle that was read while it formed is late like one that is not there;
+            # one beside the grid is not awaited.
+            is_late = verdict.state is State.LATE and slot in self.slots(day)
+            if has_candle and not is_late:
                 verdict = Verdict(
                     state=State.PROVISIONAL, reason=Reason.AWAITS_FINAL_READING
                 )

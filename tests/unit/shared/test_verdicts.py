@@ -489,6 +489,17 @@ def test_a_candle_that_was_read_while_it_formed_is_late_once_it_is_due():
     )
 
 
+def test_a_candle_beside_the_grid_is_not_late():
+    # The session is not: its last candle before the auction was asked for.
+    known = a_series(asked="2026-11-20 15:25:05")
+    now = kst("2026-11-20 15:32")
+
+    found = a_slot("2026-11-20 15:20", known=known, now=now, has_candle=True)
+
+    assert told(found) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
+    assert not a_judge(now=now).is_late(known)
+
+
 def test_an_instant_at_which_no_candle_opens_is_no_slot():
     assert a_slot("2026-11-19 16:32").reason is Reason.NOT_A_SLOT
     # Orders are gathered for the auction; a candle there is one all the same.
