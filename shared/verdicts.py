@@ -321,12 +321,7 @@ class Judge:
         """Judge by whether the series was asked for since something was ``due``."""
         never_loaded = known.series.covered_from is None
         if due and not known.was_asked_for(due):
-            if not known.is_target:
-                # No tick asks for it: it is read when someone requests it.
-                return Verdict(state=State.NOT_ASKED, reason=Reason.NO_TARGET)
-            if never_loaded:
-                return Verdict.late(Reason.NEVER_LOADED, due.at)
-            return Verdict.late(Reason.NOT_ASKED_SINCE, due.at)
+            return self._not_asked(known, due)
         if never_loaded:
             expected = self.expected(day)
             return Verdict(
@@ -339,6 +334,18 @@ class Judge:
         return Verdict(
             state=State.PROVISIONAL, reason=reason, due_at=final.at if final else None
         )
+
+    def _not_asked(self, known: SeriesFacts, due: Due) -> Verdict:
+        """Judge a session of which no one has asked for what was ``due``."""
+        if not known.is_target:
+            # No tick asks for it: it is read when someone requests it.
+            return Verdict(state=State.NOT_ASKED, reason=Reason.NO_TARGET)
+        if not self._is_awaited(known):
+            # It has left the exchange: no tick is waited for.
+            return Verdict(state=State.PROVISIONAL, reason=Reason.END_NOT_PROVEN)
+        if known.series.covered_from is None:
+            return Verdict.late(Reason.NEVER_LOADED, due.at)
+        return Verdict.late(Reason.NOT_ASKED_SINCE, due.at)
 
     def _not_proven(
         self, known: SeriesFacts, day: date, stored: SessionFacts

@@ -185,6 +185,17 @@ def test_a_stock_that_left_the_exchange_has_no_candles_any_more():
     assert verdict(ended, THURSDAY).reason is Reason.LEFT_THE_EXCHANGE
 
 
+@pytest.mark.parametrize("left", [{"listed": False}, {"ended": True}])
+def test_the_last_day_of_a_stock_that_left_is_not_late(left):
+    known = a_series(asked="2026-11-20 09:55:03", newest="2026-11-20 09:50", **left)
+    stored = SessionFacts(candles=11)
+
+    found = verdict(known, FRIDAY, stored)
+
+    assert told(found) == (State.PROVISIONAL, Reason.END_NOT_PROVEN)
+    assert not a_judge().is_late(known)
+
+
 # Sessions that are not settled
 
 
