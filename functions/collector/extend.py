@@ -239,12 +239,16 @@ def _refuse_two_bases(reader: PageReader, basis: PriceBasis) -> None:
     """Refuse an answer whose prices step where it ends to differ from ours.
 
     Ours were on two bases if the answer is on one. If it steps itself, then an old page
-    is among its pages.
+    is among its pages; but if ours step there too, it is the market that did.
     """
     if basis.moved_through is None or basis.same_from is None:
         return
     for older, newer in steps(reader.candles.values()):
-        if kst_date(older.opened_at) <= basis.moved_through < kst_date(newer.opened_at):
+        ours = newer.open / older.close * float(basis.ratio)
+        is_there = (
+            kst_date(older.opened_at) <= basis.moved_through < kst_date(newer.opened_at)
+        )
+        if is_there and not is_a_step(ours):
             message = "the broker's answer has prices of two bases"
             raise KiwoomUnavailable(message)
 

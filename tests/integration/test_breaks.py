@@ -567,3 +567,21 @@ def test_a_stock_that_stopped_trading_before_the_last_slot_is_asked_for_once(
     assert asked == 1
     assert harness.query("SELECT DISTINCT state FROM tasks") == [("done",)]
     assert right(harness)
+
+
+def test_a_jump_with_which_trading_resumes_hides_no_late_adjustment(engine):
+    """The market itself steps where our candles end to be on the old basis."""
+    harness = PipelineHarness(engine, EVENING, levels={STOCK: 937})
+    for date in ("2026-11-18", "2026-11-19", "2026-11-20"):
+        jump = dict.fromkeys(("open", "high", "low", "close"), 7_000)
+        harness.corrects("1d", date, jump, alone=True)
+    load(harness, "1d")
+    tick_at(harness, "2026-11-17 20:45", "1d")
+    harness.acts(STOCK, "2026-11-18", 0.1, shown_from="2026-11-19 12:00")
+    harness.at("2026-11-18 20:45")
+    triggered(harness, "1d")
+
+    days_later(harness, "1d")
+
+    assert right(harness)
+    assert harness.query("SELECT round(ratio) FROM corporate_actions") == [(10,)]
