@@ -115,6 +115,11 @@ def candle_begin(timeframe: Timeframe, opened_at: datetime) -> datetime:
     return opened_at
 
 
+def first_day(timeframe: Timeframe, listed_on: date) -> date:
+    """The first day on which a candle of a stock can open: of a week, its Monday."""
+    return week_of(listed_on)[0] if timeframe is Timeframe.WEEK_1 else listed_on
+
+
 def candle_end(timeframe: Timeframe, opened_at: datetime) -> datetime:
     """When the candle that opens at ``opened_at`` is over."""
     if timeframe.minutes:

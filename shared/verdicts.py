@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
-from shared.coverage import MINUTES_KEPT
+from shared.coverage import MINUTES_KEPT, first_day
 from shared.freshness import PATIENCE
 from shared.sessions import kst_date
 
@@ -248,7 +248,7 @@ class Judge:
         return (
             due is not None
             and self._is_awaited(known)
-            and not (known.listed_on and known.listed_on > due.day)
+            and not self._is_before_listing(known, due.day)
             and not known.was_asked_for(due)
         )
 
@@ -269,7 +269,8 @@ class Judge:
         if series.history_exhausted and series.oldest:
             begins = max(begins, (series.oldest, Reason.BEFORE_HISTORY), key=_day)
         if known.listed_on:
-            begins = max(begins, (known.listed_on, Reason.BEFORE_LISTING), key=_day)
+            listed = first_day(self.timeframe, known.listed_on)
+            begins = max(begins, (listed, Reason.BEFORE_LISTING), key=_day)
         return begins
 
     def outside(self, known: SeriesFacts, day: date) -> Verdict | None:
@@ -277,7 +278,7 @@ class Judge:
         begins = self.begins(known)
         reason: Reason | None = None
         if begins is None:
-            if known.listed_on and day < known.listed_on:
+            if self._is_before_listing(known, day):
                 reason = Reason.BEFORE_LISTING
             elif not self._should_be_loaded(known, day):
                 reason = Reason.BEFORE_COVERAGE
@@ -286,6 +287,10 @@ class Judge:
         elif self._has_left(known, day):
             reason = Reason.LEFT_THE_EXCHANGE
         return Verdict(state=State.NOT_ASKED, reason=reason) if reason else None
+
+    def _is_before_listing(self, known: SeriesFacts, day: date) -> bool:
+        listed = known.listed_on
+        return listed is not None and day < first_day(self.timeframe, listed)
 
     def _should_be_loaded(self, known: SeriesFacts, day: date) -> bool:
         """Of a target that was never loaded, the newest session is due."""

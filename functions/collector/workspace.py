@@ -14,6 +14,7 @@ from shared.coverage import (
     absent_slots,
     complete_periods,
     expected_slots,
+    first_day,
     proven_through,
 )
 from shared.pages import ChartQuery, PageChain
@@ -225,7 +226,8 @@ class Workspace:
 
     def _exists_from(self, series: Series) -> date | None:
         """Before this day no candle can be expected: it is known why."""
-        bounds = [self.attempt.listed_on]
+        listed = self.attempt.listed_on
+        bounds = [first_day(self.timeframe, listed)] if listed else []
         if series.oldest and (series.history_exhausted or series.end_seen_on):
             contradicted = is_contradicted(self.attempt, series.oldest, self.today)
             if series.history_exhausted or not contradicted:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 LATE = """
     SELECT stock_code, stock_name, timeframe, settled_through, asked_at,
            covered_from IS NULL AS never_loaded,
-           coalesce(listed_on <= day, true)
+           coalesce(CASE WHEN timeframe = '1w' THEN date_trunc('week', listed_on)::date
+                         ELSE listed_on END <= day, true)
            AND coalesce(asked_at, '-infinity') < ready_at AS late
     FROM stocks
     CROSS JOIN unnest(cast(:timeframes AS text[]), cast(:days AS date[]),

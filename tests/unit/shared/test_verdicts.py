@@ -165,6 +165,20 @@ def test_before_its_listing_a_stock_has_no_candles():
     assert verdict(known, day("2026-09-01")).state is State.MISSING
 
 
+def test_the_week_of_a_listing_is_asked_for_whatever_day_that_was():
+    known = a_series(listed_on=day("2026-11-11"), asked="2026-11-13 20:50:03")
+    now = kst("2026-11-14 09:00")
+
+    def of(monday):
+        return verdict(known, day(monday), SessionFacts(1), timeframe=WEEK)
+
+    assert of("2026-11-02").reason is Reason.BEFORE_LISTING
+    assert of("2026-11-09").state is State.COMPLETE
+    # Its reading on Saturday is waited for.
+    known = replace(known, series=replace(known.series, settled_through=None))
+    assert a_judge(WEEK, now).is_late(known)
+
+
 def test_before_the_end_of_the_brokers_history_there_is_nothing():
     known = a_series(oldest=day("2026-09-01"), history_exhausted=True)
     once = a_series(oldest=day("2026-09-01"))
