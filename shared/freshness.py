@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from shared.candles import Timeframe
@@ -21,7 +21,7 @@ from shared.sessions import DAY, kst_date, midnight, week_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import date
 
     from shared.sessions import Calendar
 
@@ -31,6 +31,8 @@ COMPLETION = timedelta(seconds=90)
 PATIENCE = timedelta(seconds=90)
 # The search for the last due time ends here: a week and the longest holidays.
 LONGEST_SILENCE = timedelta(weeks=4)
+# Later than any instant that is asked about.
+NEVER = datetime.max.replace(tzinfo=UTC)
 # The finest grid ends when trading does.
 FINEST = Timeframe.MINUTE_5
 
@@ -98,7 +100,6 @@ class DueTimes:
     def __init__(self, calendar: Calendar, ticks: Iterable[Tick]) -> None:
         self.calendar = calendar
         self._ticks = tuple(ticks)
-        self._of_session: dict[tuple[Timeframe, date], list[Due]] = {}
         self._finals: dict[tuple[Timeframe, date], Due | None] = {}
 
     def next_tick(self, timeframe: Timeframe, instant: datetime) -> datetime | None:
@@ -133,9 +134,18 @@ class DueTimes:
         Due are its candles, one after another, and at last the reading that settles
         it. None while nothing of it was due yet.
         """
-        times = self._times(timeframe, day)
-        found = bisect_right(times, instant, key=lambda due: due.at)
-        return times[found - 1] if found else None
+        slots = self.calendar.slots(timeframe, day)
+        final = self.final(timeframe, day) if slots else None
+        if final and final.at <= instant:
+            return final
+
+        def due_at(slot: datetime) -> datetime:
+            due = self.due(timeframe, slot)
+            return due.at if due else NEVER
+
+        # In order: what is ready later is not due earlier.
+        count = bisect_right(slots, instant, key=due_at)
+        return self.due(timeframe, slots[count - 1]) if count else None
 
     def latest_of_all(self, timeframe: Timeframe, instant: datetime) -> Due | None:
         """What was last due of any session up to ``instant``.
@@ -170,17 +180,6 @@ class DueTimes:
                     return slot
             day = self.calendar.latest(day - DAY)
         return None
-
-    def _times(self, timeframe: Timeframe, day: date) -> list[Due]:
-        key = timeframe, day
-        if key not in self._of_session:
-            slots = self.calendar.slots(timeframe, day)
-            times = [self.due(timeframe, slot) for slot in slots]
-            if slots:
-                times.append(self.final(timeframe, day))
-            # In order: what is ready later is not due earlier.
-            self._of_session[key] = list(filter(None, times))
-        return self._of_session[key]
 
     def _due(
         self, timeframe: Timeframe, day: date, ready_at: datetime | None
