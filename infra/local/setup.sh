@@ -88,6 +88,9 @@ if [ -e "$venv" ] && [ ! -w "$venv" ]; then
   stop "$venv belongs to another account; remove it: ${sudo}rm -rf '$PWD/$venv'"
 fi
 
+# To build it again would empty what another checkout may be using.
+[ ! -L "$venv" ] || stop "$venv is a link to $(readlink "$venv"); remove it: rm '$PWD/$venv'"
+
 if ! usable; then
   choose_python
   [ "$(free_mb)" -ge $needed_mb ] ||

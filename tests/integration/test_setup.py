@@ -152,6 +152,19 @@ def test_an_environment_that_cannot_start_is_built_again(checkout, breakage):
     assert failed.stderr == "cannot set up: built\n"
 
 
+def test_the_environment_of_another_checkout_is_left_alone(checkout, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (checkout / ".venv").symlink_to(other)
+
+    done = set_up(checkout)
+
+    assert done.returncode != 0
+    assert f".venv is a link to {other}; remove it" in done.stderr
+    assert (other / "kept").exists()
+
+
 def test_our_own_servers_are_never_looked_for_behind_a_proxy(checkout):
     told = run(checkout, "make", "-pn", "help", no_proxy="intra.example").stdout
 
