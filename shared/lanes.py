@@ -33,6 +33,10 @@ class Call(StrEnum):
     WEEKS = "weeks"
 
 
+# What the broker calls them.
+API_IDS = {Call.MINUTES: "ka10080", Call.DAYS: "ka10081", Call.WEEKS: "ka10082"}
+
+
 def lane_of(mode: Mode) -> Lane:
     """The lane of a mode; an incremental task may turn out to be history."""
     return Lane.LIVE if mode is Mode.INCREMENTAL else Lane.HISTORY
@@ -43,6 +47,11 @@ def call_of(timeframe: Timeframe) -> Call:
     if timeframe.minutes:
         return Call.MINUTES
     return Call.DAYS if timeframe is Timeframe.DAY_1 else Call.WEEKS
+
+
+def api_id_of(timeframe: Timeframe) -> str:
+    """The broker's name of the call that serves a timeframe."""
+    return API_IDS[call_of(timeframe)]
 
 
 def collect_topic(lane: Lane, timeframe: Timeframe) -> str:

@@ -19,6 +19,7 @@ from shared.database.engine import transaction
 from shared.database.lateness import LATE, columns_of
 from shared.database.run_reports import RunReports
 from shared.database.session_counts import between
+from shared.lanes import api_id_of
 from shared.reports import (
     USED_SINCE,
     Account,
@@ -184,14 +185,6 @@ RATES = text("""
            max(requests)::bigint AS requests
     FROM rate_slots LEFT JOIN counted USING (api_id) GROUP BY api_id ORDER BY api_id
 """)
-# Which call of the broker brings a timeframe.
-CALLS = {
-    Timeframe.MINUTE_5: "ka10080",
-    Timeframe.MINUTE_30: "ka10080",
-    Timeframe.MINUTE_60: "ka10080",
-    Timeframe.DAY_1: "ka10081",
-    Timeframe.WEEK_1: "ka10082",
-}
 # Neither is late: no tick is waited for.
 DOUBTS = text("""
     SELECT stock_code, stock_name, NULL AS timeframe FROM stocks
@@ -443,8 +436,8 @@ class ReportStore:
         """The pace of each call of the broker."""
         values = {
             "since": USED_SINCE,
-            "timeframes": [timeframe.value for timeframe in CALLS],
-            "calls": list(CALLS.values()),
+            "timeframes": [timeframe.value for timeframe in Timeframe],
+            "calls": [api_id_of(timeframe) for timeframe in Timeframe],
         }
         with transaction(self._engine) as connection:
             rows = connection.execute(RATES, values).all()

@@ -9,19 +9,12 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from shared.candles import Timeframe
+from shared.lanes import API_IDS, api_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The broker counts the calls of each of these alone: all minutes share one.
-CALLS = {
-    Timeframe.MINUTE_5: "ka10080",
-    Timeframe.MINUTE_30: "ka10080",
-    Timeframe.MINUTE_60: "ka10080",
-    Timeframe.DAY_1: "ka10081",
-    Timeframe.WEEK_1: "ka10082",
-}
-CALL_NAMES = {"ka10080": "minutes", "ka10081": "days", "ka10082": "weeks"}
+CALL_NAMES = {api_id: call.value for call, api_id in API_IDS.items()}
 # The rate is that of so many seconds; a shorter time would make it jump.
 RATE_SECONDS = 6.0
 
@@ -182,7 +175,7 @@ class Snapshot:
         """How long the rest takes by the limit, None where that cannot be told."""
         left: dict[str, int] = {}
         for count in self.bars:
-            call = CALLS[count.timeframe]
+            call = api_id_of(count.timeframe)
             left[call] = left.get(call, 0) + max(0, count.planned - count.requests)
         if any(limit.pace is None for limit in self.limits):
             # Without a limit, all calls share what the machine can do.

@@ -12,7 +12,7 @@ from infra.local import advice, progress, scheduler
 from infra.local.logs import Tail, parse
 from infra.local.screen.estimate import Estimator
 from infra.local.screen.snapshot import (
-    CALLS,
+    CALL_NAMES,
     DeadLetter,
     Limit,
     RateMeter,
@@ -21,6 +21,7 @@ from infra.local.screen.snapshot import (
 )
 from shared.clock import new_clock
 from shared.errors import PipelineError
+from shared.lanes import api_id_of
 from shared.sessions import kst_date
 
 if TYPE_CHECKING:
@@ -111,10 +112,10 @@ class Watch:
         return self._estimator.requests(shape, self._today)
 
     def _limits(self, at: float) -> tuple[Limit, ...]:
-        totals = Counter(dict.fromkeys(CALLS.values(), 0))
+        totals = Counter(dict.fromkeys(CALL_NAMES, 0))
         for run in self._last.runs:
             for count in run.counts:
-                totals[CALLS[count.timeframe]] += count.requests
+                totals[api_id_of(count.timeframe)] += count.requests
         rates = self._meter.add(at, totals)
         return tuple(
             Limit(call=call, rate=rate, pace=self.pace) for call, rate in rates.items()

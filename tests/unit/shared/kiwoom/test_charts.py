@@ -6,11 +6,11 @@ from datetime import date, timedelta
 import pytest
 
 from shared.candles import CandleSession, Timeframe
-from shared.database.report_store import CALLS
 from shared.errors import KiwoomUnavailable, MalformedResponse, PermanentError
 from shared.kiwoom.charts import CHARTS, KiwoomCandles
 from shared.kiwoom.client import KiwoomClient, Reply
 from shared.kiwoom.wire import new_http_session
+from shared.lanes import api_id_of
 from shared.pages import ChartQuery
 from tests.support.builders import CALENDAR, a_day_row, a_minute_row, day, kst
 from tests.support.fakes import FakeThrottle, FakeTokens, FakeWire, rows_reply
@@ -71,7 +71,9 @@ def days_of(page):
 
 
 def test_the_requests_of_a_limit_are_counted_by_the_call_that_makes_them():
-    assert {frame: chart.api_id for frame, chart in CHARTS.items()} == CALLS
+    called = {frame: chart.api_id for frame, chart in CHARTS.items()}
+
+    assert called == {frame: api_id_of(frame) for frame in Timeframe}
 
 
 def test_a_day_becomes_a_candle_with_its_turnover_in_won():
