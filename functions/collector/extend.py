@@ -317,9 +317,9 @@ def _refuse_early_end(work: Workspace, reader: PageReader) -> None:
 def _ends_there(work: Workspace, reader: PageReader) -> bool:
     """Whether an answer from another day ends with the same candle.
 
-    An answer that was cut ends where it was cut, whatever day it begins on. The broker
-    may have taken back the oldest candles of a stock, or keeps its minutes for less
-    than a year, and then ends there for good.
+    An answer that was cut ends where it was cut, whatever day it begins on. But the
+    broker may have withdrawn the oldest candles of a stock, or keep minutes for less
+    than a year: then its history really ends there.
     """
     oldest = kst_date(reader.oldest)
     anchor = overlap_end(work.timeframe, oldest, work.calendar, work.today)

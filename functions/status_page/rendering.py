@@ -103,7 +103,7 @@ def render(template: str, look: Look, values: Mapping[str, Any]) -> bytes:
 
 @cache
 def style() -> Markup:
-    """The style of all pages, for one that stands alone."""
+    """The style sheet of all pages, for a page that carries its own."""
     return Markup((STATIC / "page.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
 
 

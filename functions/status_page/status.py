@@ -106,8 +106,8 @@ OF_STATE = {
 }
 TASK_REMEDIES = {
     Cause.QUEUED: (
-        "nothing while its run has fewer and fewer open tasks; otherwise check that "
-        "the collector of its timeframe runs"
+        "nothing as long as the number of open tasks in its run falls; otherwise check "
+        "that the collector of its timeframe runs"
     ),
     Cause.WAITING: "nothing: its task is at work; if it persists, see the run",
 }
@@ -242,9 +242,9 @@ def overview(
 class GapFinder:
     """Finds missing candles by reading the sessions of series that do not add up.
 
-    That are those where the slots that are accounted for are not as many as the
-    calendar expects, and those with other candles than were sealed. The latter is left
-    to `make verify` where there are many series: all candles have to be counted.
+    Those are the series whose slots are not all accounted for, and those with more
+    settled candles, or fewer, than were sealed. The second check counts every candle,
+    so where there are many series it is left to `make verify`.
     """
 
     def __init__(self, source: Sessions) -> None:
