@@ -10,15 +10,16 @@ import json
 import logging
 import sys
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
-
-from google.cloud.logging_v2.handlers import StructuredLogHandler
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
 
 from shared import tracing
 from shared.plain_text import sendable, shortened
 from shared.sessions import KST
 
 if TYPE_CHECKING:
+    from google.cloud.logging_v2.handlers import StructuredLogHandler
+
     from shared.events import Event
     from shared.settings import LogSettings
 
@@ -30,16 +31,35 @@ KEPT_BYTES = 45_000
 log = logging.getLogger("pipeline")
 
 
-class JsonLines(StructuredLogHandler):
+class JsonLines(logging.StreamHandler[TextIO]):
     """Writes each record as one line of JSON that Cloud Logging accepts."""
+
+    def __init__(self, stream: TextIO, project: str, labels: dict[str, str]) -> None:
+        """Write to a stream; a trace is one of the project's."""
+        super().__init__(stream)
+        self._project = project
+        self._labels = labels
+
+    @cached_property
+    def _structured(self) -> StructuredLogHandler:
+        # A third of a cold start, which who has nothing to log need not wait for.
+        from google.cloud.logging_v2.handlers import (  # noqa: PLC0415
+            StructuredLogHandler,
+        )
+
+        return StructuredLogHandler(  # type: ignore[no-untyped-call]  # no types
+            project_id=self._project, labels=self._labels
+        )
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; of one that is too long, keep the beginning as text."""
+        # What the library formats its filter has put there.
+        self._structured.filter(record)
         trace_id = getattr(record, "trace_id", None)
         if trace_id:
-            record._trace_str = f"projects/{self.project_id}/traces/{trace_id}"  # noqa: SLF001
+            record._trace_str = f"projects/{self._project}/traces/{trace_id}"  # noqa: SLF001
         line = sendable(
-            super().format(record)  # type: ignore[no-untyped-call]  # no types
+            self._structured.format(record)  # type: ignore[no-untyped-call]  # no types
         )
         if len(line.encode()) <= LINE_BYTES:
             return line
@@ -82,11 +102,7 @@ def log_event(
 
 
 def _json_handler(settings: LogSettings) -> logging.Handler:
-    return JsonLines(  # type: ignore[no-untyped-call]  # no types
-        stream=sys.stdout,
-        project_id=settings.project,
-        labels={"service": settings.service},
-    )
+    return JsonLines(sys.stdout, settings.project, {"service": settings.service})
 
 
 def _text_handler(settings: LogSettings) -> logging.Handler:

@@ -69,3 +69,16 @@ def test_importing_a_function_tunes_nothing_and_loads_no_publisher(name):
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_page_that_has_nothing_to_log_does_not_load_what_writes_lines():
+    program = (
+        "import sys\n"
+        "import functions.status_page.main\n"
+        "from shared.logging import configure_logging\n"
+        "from shared.settings import LogSettings\n"
+        "configure_logging(LogSettings(project='p', service='s'))\n"
+        "assert 'google.cloud.logging_v2' not in sys.modules"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -18,7 +18,7 @@ def lines():
     """What is written to stdout."""
     stream = io.StringIO()
     log = logging.getLogger("pipeline")
-    handler = JsonLines(stream=stream, project_id="p", labels={"service": "s"})
+    handler = JsonLines(stream, "p", {"service": "s"})
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     yield lambda: stream.getvalue().splitlines()
