@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.events import Event
 from shared.logging import log_event
 from shared.messages import TokenRequest
+from shared.pubsub.publisher import RUN_ATTRIBUTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,6 +91,8 @@ def acknowledging(
     unforeseen exception is passed on to the framework, which answers 500.
     """
     about: dict[str, Any] = {"message_id": delivery.message_id}
+    if run_id := delivery.attributes.get(RUN_ATTRIBUTE):
+        about["run_id"] = run_id
     try:
         yield
     except PermanentError as error:

@@ -22,6 +22,8 @@ VALUE_BYTES = 1024
 RESERVED = "goog"
 # Dispatcher and collector never deploy in the same instant.
 REQUEST_SCHEMA = "collect-request/1"
+# The attribute that says which run a collect request is of.
+RUN_ATTRIBUTE = "run_id"
 
 
 class Transport(Protocol):
@@ -80,7 +82,8 @@ class Publisher:
             request = CollectRequest.from_bytes(message)
             topics[collect_topic(request.lane, request.timeframe)].append(message)
         for topic, group in topics.items():
-            self.publish(topic, group, {"schema": REQUEST_SCHEMA, "run_id": run_id})
+            attributes = {"schema": REQUEST_SCHEMA, RUN_ATTRIBUTE: run_id}
+            self.publish(topic, group, attributes)
 
 
 def _trace() -> dict[str, str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Barrier, Event
 
@@ -99,6 +100,23 @@ def test_what_a_deployment_puts_right_is_told_and_not_lost(error, caplog):
     assert dead_letters == []
     (record,) = caplog.records
     assert (record.levelname, record.message) == ("ERROR", "misconfigured")
+
+
+@pytest.mark.parametrize("attributes", [{"run_id": "a-run"}, {}])
+def test_what_failed_names_the_run_that_it_is_of(attributes, caplog):
+    """A search for a run finds what went wrong with it, not only what got done."""
+    delivery = replace(a_delivery(), attributes=attributes)
+
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(ServiceUnavailable),
+        acknowledging(delivery, DeadLetters()),
+    ):
+        raise KiwoomUnavailable("down")
+
+    (record,) = caplog.records
+    named = {k: v for k, v in record.json_fields.items() if k == "run_id"}
+    assert named == attributes
 
 
 @pytest.mark.parametrize("version", ["7", "broken"])
