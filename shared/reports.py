@@ -56,6 +56,7 @@ class StockSeries:
 class LateGroup:
     """Series that are late for the same cause.
 
+    ``state`` is that of their newest tasks, None where those have an error.
     ``examples`` are some of their stocks, in the order of their codes, and
     ``asked_at`` is when the one was last asked that waits longest.
     """

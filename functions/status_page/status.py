@@ -118,7 +118,7 @@ class Problem:
     """Why data are not there: series of one timeframe with the same cause.
 
     ``at`` is when it was due, or the session that has a gap. ``error_code`` is that of
-    the newest task, and ``state`` that task's, if any.
+    the newest task, and ``state`` that task's, where it has no error.
     """
 
     verdict: Verdict

@@ -87,7 +87,8 @@ COUNTS = text(f"""
                AS settled_through
     FROM ({LATE}) AS series GROUP BY timeframe
 """)
-# The cause is the newest task of a series among the newest runs.
+# The cause is the newest task of a series among the newest runs; its state counts where
+# it has no error.
 LATE_GROUPS = text(f"""
     WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
     recent AS (
@@ -97,7 +98,8 @@ LATE_GROUPS = text(f"""
     ),
     cause AS (
         SELECT DISTINCT ON (stock_code, timeframe)
-               stock_code, timeframe, run_id, tasks.state, error_code, error_message
+               stock_code, timeframe, run_id, error_code, error_message,
+               CASE WHEN error_code IS NULL THEN tasks.state END AS state
         FROM recent JOIN tasks USING (run_id) JOIN late USING (stock_code, timeframe)
         ORDER BY stock_code, timeframe, written_at DESC
     )

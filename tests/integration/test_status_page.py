@@ -301,6 +301,30 @@ def test_the_cause_of_late_series_is_that_of_their_newest_task(client, engine):
     assert "kiwoom_unavailable" in client.get("/").text
 
 
+def test_series_that_are_late_for_one_error_are_one_problem(client, engine):
+    """Whether their tasks are tried again at the moment makes no difference."""
+    execute(
+        engine,
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at) "
+        "VALUES ('run-1', '1', '{\"timeframe\":\"5m\"}', now())",
+    )
+    for code, state in (("005930", "failed"), ("000660", "running")):
+        a_series(engine, code=code, asked_at=kst("2026-11-20 10:20:04"))
+        execute(
+            engine,
+            "INSERT INTO tasks (run_id, stock_code, timeframe, request, state,"
+            " error_code, error_message) VALUES ('run-1', :code, '5m', '{}', :state,"
+            " 'token_rejected', 'rejected')",
+            code=code,
+            state=state,
+        )
+
+    problems = client.get("/api/status").get_json()["problems"]
+
+    (found,) = [p for p in problems if p["cause"] == "error"]
+    assert (found["error_code"], found["series"]) == ("token_rejected", 2)
+
+
 def test_a_broken_seal_is_told(client, engine):
     execute(
         engine,
