@@ -172,9 +172,9 @@ class Judge:
         """The sessions on which a candle opens, up to the newest that has opened."""
         newest = self.calendar.latest_opened(self.now)
         last = min(last, newest) if newest else first
-        return [
-            day for day in self.calendar.session_dates(first, last) if self.slots(day)
-        ]
+        days = self.calendar.session_dates(first, last)
+        # Every session has a candle, but not every one opens a week.
+        return [day for day in days if self.timeframe.minutes or self.slots(day)]
 
     def expected(self, day: date) -> int:
         """How many candles the session of ``day`` has where all slots were traded."""

@@ -445,6 +445,16 @@ def test_sessions_are_those_on_which_a_candle_opens_until_now():
     assert early.sessions(first, FRIDAY)[-1] == THURSDAY
 
 
+def test_sessions_are_counted_without_working_out_their_slots(monkeypatch):
+    def slots(*_):
+        pytest.fail("a range of forty years would take seconds")
+
+    judge = a_judge()
+    monkeypatch.setattr(type(CALENDAR), "slots", slots)
+
+    assert len(judge.sessions(CALENDAR.first, FRIDAY)) > 10_000
+
+
 # Slots
 
 
