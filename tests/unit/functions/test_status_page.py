@@ -302,6 +302,18 @@ def test_what_is_served_is_the_contract():
     assert make_openapi.SERVED.read_text(encoding="utf-8") == make_openapi.served()
 
 
+def test_no_comma_of_the_contract_begins_another_key():
+    without_value = []
+
+    def look(told):
+        without_value.extend(key for key, value in told.items() if value is None)
+        return told
+
+    json.loads(make_openapi.served(), object_hook=look)
+
+    assert without_value == []
+
+
 class Reports:
     """What is reported, without a database."""
 
