@@ -24,7 +24,7 @@ from functions.status_page.parameters import (
     instant_of,
     timeframe_of,
 )
-from functions.status_page.problems import bad, unknown
+from functions.status_page.problems import bad, by_distance, unknown
 from shared.errors import remedy_of
 from shared.plain_text import sendable
 from shared.reports import History
@@ -50,6 +50,8 @@ MOST_RUNS = 200
 REPORTS = 60
 MOST_REPORTS = 366
 LONGEST_RUN_ID = 200
+# A day without a session has one this near to it, even in the longest holidays.
+AROUND = timedelta(weeks=3)
 
 
 def blueprint(services: Services) -> Blueprint:
@@ -286,9 +288,17 @@ def one_session(
     judge = services.judge(timeframe)
     known = services.one_series(judge, code)
     if not (judge.calendar.knows(day) and judge.expected(day)):
-        days = [str(each) for each in newest_sessions(judge, MOST_SESSIONS)]
-        raise unknown("session", str(day), days)
+        nearest = by_distance(day, _sessions_around(judge, day))
+        raise unknown("session", str(day), [], nearest=nearest)
     return session_report(services.reports, judge, known, day), judge.now
+
+
+def _sessions_around(judge: Judge, day: date) -> list[date]:
+    """Sessions near a day; the newest if none is near."""
+    calendar, near = judge.calendar, []
+    if calendar.knows(day):
+        near = judge.sessions(max(day - AROUND, calendar.first), day + AROUND)
+    return near or newest_sessions(judge, MOST_SESSIONS)
 
 
 def one_run(services: Services, run_id: str) -> RunDetail:

@@ -19,7 +19,8 @@ from shared.errors import (
 from shared.plain_text import sendable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from datetime import date
 
     from functions.status_page.words import Words
 
@@ -74,6 +75,11 @@ def unknown(
         },
         remedy="nearest" if found else "",
     )
+
+
+def by_distance(day: date, days: Iterable[date]) -> list[str]:
+    """Days as they are written, the nearest to ``day`` first."""
+    return [str(each) for each in sorted(days, key=lambda each: abs(each - day))]
 
 
 def shown(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from functions.status_page.answers import AnswerCache
 from functions.status_page.explain import Details
 from functions.status_page.parameters import stock_of
-from functions.status_page.problems import RequestError, unknown
+from functions.status_page.problems import RequestError, by_distance, unknown
 from functions.status_page.status import Counts, GapFinder, Overview, overview
 from shared.daily_reports import Since, span
 from shared.freshness import DueTimes
@@ -136,8 +136,8 @@ class Services:
         """
         found = self.reports.daily.of(day)
         if found is None:
-            newest = self.reports.daily.newest(NEWEST_REPORTS)
-            raise unknown("report", str(day), [str(one.report.day) for one in newest])
+            days = [one.report.day for one in self.reports.daily.newest(NEWEST_REPORTS)]
+            raise unknown("report", str(day), [], nearest=by_distance(day, days))
         sealed = self.reports.daily.sealed(*span(day))
         return found, Since.of(found.report.sealed, sealed)
 

@@ -421,7 +421,20 @@ def test_only_reading_is_allowed():
         ("/api/slots/005930/5m/9999-12-31T23:59Z", 404, "instant", "the calendar"),
         ("/api/slots/005930/5m/0001-01-01T00:00", 404, "instant", "the calendar"),
         ("/api/sessions/005930/5m/1900-01-01", 404, "session", "mean 202"),
-        ("/api/sessions/005930/5m/9999-12-31", 404, "session", "mean 202"),
+        ("/api/sessions/005930/5m/9999-12-31", 404, "session", "mean 2026-11-20"),
+        # What is near to a day is near in time, however it is written.
+        (
+            "/api/sessions/005930/1w/2026-11-18",
+            404,
+            "session",
+            "2026-11-16, 2026-11-09",
+        ),
+        (
+            "/api/sessions/005930/5m/2015-05-05",
+            404,
+            "session",
+            "2015-05-04, 2015-05-06",
+        ),
         ("/api/runs/%00", 404, "run", "/runs"),
     ],
 )
