@@ -286,6 +286,15 @@ def test_states_differ_for_every_vision(vision):
                     assert apart**0.5 >= 15, (one.name, other.name, apart**0.5)
 
 
+def test_a_fault_stands_out_without_colours_too():
+    for theme in themes():
+        bright = {s: lab(theme[s.value], SEEN["usual"])[0] for s in State}
+        for fault in (State.LATE, State.MISSING):
+            for other in set(State) - {State.LATE, State.MISSING}:
+                apart = abs(bright[fault] - bright[other])
+                assert apart >= 12, (fault.name, other.name, apart)
+
+
 def test_our_own_scripts_are_short():
     ours = ["chart.js", "grid.js", "map.js", "poll.js", "refresh.js"]
     lines = sum(
