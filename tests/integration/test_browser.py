@@ -283,6 +283,18 @@ def test_where_a_system_takes_colours_away_the_legend_still_explains_the_map(
     assert len(signs) == len({*signs}) == 7
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_mark_has_an_edge_on_cells_of_any_colour(url, browser, theme):
+    page = opened(browser, f"{url}/coverage/1d?lang=en", color_scheme=theme)
+    mark = page.locator("#grid .marks b").first
+    playwright.expect(mark).to_have_text("▲")
+    told = mark.evaluate(
+        "b => (({color, webkitTextStroke}) => [color, webkitTextStroke])(getComputedStyle(b))"
+    )
+
+    assert told == ["rgb(22, 27, 34)", "3px rgb(255, 255, 255)"]
+
+
 def test_a_page_that_cannot_be_seen_asks_nothing(url, browser):
     page = opened(browser, f"{url}/", timers=True)
     asked = []
