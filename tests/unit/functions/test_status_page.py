@@ -176,6 +176,17 @@ def test_a_page_tells_a_fault_in_its_own_language(path):
     assert not re.search("[가-힣]", remedy.findall(english)[0])
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("limit=x", "<code>limit</code>: &#39;x&#39; is not a whole number"),
+        ("colour=red", "<code>colour</code>: unknown parameter"),
+    ],
+)
+def test_a_page_names_the_parameter_that_it_refuses(query, told):
+    assert told in client_of().get(f"/runs?{query}&lang=en").text
+
+
 # Files
 
 
