@@ -924,6 +924,18 @@ def test_the_error_of_the_last_task_comes_with_its_remedy():
     assert told[-1] == KiwoomUnavailable.remedy
 
 
+def heads(page):
+    return re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page)
+
+
+def test_what_may_be_wrong_stands_in_the_columns_that_a_phone_shows():
+    runs = client_of(newest_runs=[a_run()]).get("/runs?lang=en").text
+    _, series = stock_page().split('id="series"')
+
+    assert heads(runs)[:2] == ["Requested", "State"]
+    assert heads(series)[:3] == ["Timeframe", "Missing", "Late"]
+
+
 def refused(at, run_id="r" * 36):
     return QuarantinedRow(
         opened_at=kst(at), reason="closed", refused_at=NOW, run_id=run_id
