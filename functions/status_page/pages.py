@@ -170,7 +170,9 @@ class Routes:
                 "without": [
                     each.opens_at
                     for each in report.slots
-                    if each.verdict.state in WITHOUT_CANDLE and not each.verdict.candles
+                    if frame.minutes
+                    and each.verdict.state in WITHOUT_CANDLE
+                    and not each.verdict.candles
                 ],
                 "most": MOST_TIMES,
                 "trigger_of": trigger_of,

@@ -956,6 +956,22 @@ def test_the_rows_of_one_day_in_quarantine_are_told_together():
     assert page.count('href="/runs/') == 1
 
 
+@pytest.mark.parametrize(("frame", "times"), [("5m", True), ("1d", False)])
+def test_a_day_has_no_time_at_which_its_candle_is_not(frame, times):
+    nothing = StoredSlots(
+        candles=frozenset(), confirmations={}, days_without_trades=frozenset()
+    )
+    client = client_of(
+        series=lambda frames, *_: [replace(series_of(), timeframe=frames[0])],
+        slots=nothing,
+        history=History(),
+    )
+
+    page = client.get(f"/coverage/{frame}/005930/2026-11-19?lang=en").text
+
+    assert ("No candle at" in page) == times
+
+
 def test_a_cell_counts_only_rows_in_quarantine_that_are_of_its_session():
     undated = replace(refused("2026-11-19 09:00"), opened_at=None)
     nothing = StoredSlots(
