@@ -322,3 +322,12 @@ def test_without_javascript_the_problems_stand_in_a_table(url, browser):
     row = page.get_by_role("row", name="2026-11-18")
     playwright.expect(row).to_contain_text("삼성전자")
     playwright.expect(row).to_contain_text("누락")
+
+
+@pytest.mark.parametrize("path", ["/coverage/5m", "/stocks/005930?timeframe=5m"])
+def test_without_javascript_nothing_asks_for_a_cell_to_be_chosen(path, url, browser):
+    look = {"locale": "en-US", "java_script_enabled": False}
+    page = opened(browser, url + path, **look)
+
+    playwright.expect(page.get_by_text("Cells with a problem")).to_be_visible()
+    playwright.expect(page.get_by_text("Choose a cell.")).to_be_hidden()
