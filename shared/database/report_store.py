@@ -81,6 +81,8 @@ SERIES = text("""
           AND (cast(:codes AS text[]) IS NULL
                OR stock_code = ANY(cast(:codes AS text[])))) AS found
 """)
+# The state of a task that is not over.
+OPEN = "tasks.state IN ('queued', 'running', 'failed')"
 COUNTS = text(f"""
     SELECT timeframe, count(*) AS total, count(*) FILTER (WHERE late) AS late,
            CASE WHEN count(settled_through) = count(*) THEN min(settled_through) END
@@ -88,7 +90,8 @@ COUNTS = text(f"""
     FROM ({LATE}) AS series GROUP BY timeframe
 """)
 # The cause is the newest task of a series among the newest runs; its state counts where
-# it has no error.
+# it has no error. One that has not come to anything gives way to the one before, as
+# long as that is tried again: each tick would hide for a while why the last one fails.
 LATE_GROUPS = text(f"""
     WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
     recent AS (
@@ -96,12 +99,24 @@ LATE_GROUPS = text(f"""
         WHERE NOT no_session AND superseded_by IS NULL
         ORDER BY written_at DESC LIMIT 40
     ),
+    known AS (
+        SELECT *, first_value(is_tried_again) OVER (
+                   PARTITION BY stock_code, timeframe
+                   ORDER BY is_at_work, written_at DESC) AS is_failing
+        FROM (
+            SELECT stock_code, timeframe, run_id, written_at, error_code, error_message,
+                   tasks.state,
+                   error_code IS NULL AND {OPEN} AS is_at_work,
+                   error_code IS NOT NULL AND {OPEN} AS is_tried_again
+            FROM recent JOIN tasks USING (run_id)
+            JOIN late USING (stock_code, timeframe)) AS task
+    ),
     cause AS (
         SELECT DISTINCT ON (stock_code, timeframe)
                stock_code, timeframe, run_id, error_code, error_message,
-               CASE WHEN error_code IS NULL THEN tasks.state END AS state
-        FROM recent JOIN tasks USING (run_id) JOIN late USING (stock_code, timeframe)
-        ORDER BY stock_code, timeframe, written_at DESC
+               CASE WHEN error_code IS NULL THEN state END AS state
+        FROM known
+        ORDER BY stock_code, timeframe, is_at_work AND is_failing, written_at DESC
     )
     SELECT timeframe, never_loaded, cause.state, error_code,
            max(error_message) AS error_message, max(run_id) AS run_id,

@@ -301,28 +301,61 @@ def test_the_cause_of_late_series_is_that_of_their_newest_task(client, engine):
     assert "kiwoom_unavailable" in client.get("/").text
 
 
-def test_series_that_are_late_for_one_error_are_one_problem(client, engine):
-    """Whether their tasks are tried again at the moment makes no difference."""
+def a_task(engine, run_id, state, error_code=None, code="005930"):
+    """A task of 5 minutes; the runs are as old as their ids are small."""
     execute(
         engine,
-        "INSERT INTO runs (run_id, message_id, trigger, requested_at) "
-        "VALUES ('run-1', '1', '{\"timeframe\":\"5m\"}', now())",
+        "INSERT INTO runs (run_id, message_id, trigger, requested_at, written_at) "
+        'VALUES (:run_id, :run_id, \'{"timeframe":"5m"}\', now(),'
+        " timestamptz '2026-11-20 10:20+09' + cast(:run_id AS int) * interval '5 min')"
+        " ON CONFLICT DO NOTHING",
+        run_id=run_id,
     )
+    execute(
+        engine,
+        "INSERT INTO tasks (run_id, stock_code, timeframe, request, state, error_code,"
+        " error_message) VALUES (:run_id, :code, '5m', '{}', :state, :error_code, 'no')",
+        run_id=run_id,
+        code=code,
+        state=state,
+        error_code=error_code,
+    )
+
+
+def test_series_that_are_late_for_one_error_are_one_problem(client, engine):
+    """Whether their tasks are tried again at the moment makes no difference."""
     for code, state in (("005930", "failed"), ("000660", "running")):
         a_series(engine, code=code, asked_at=kst("2026-11-20 10:20:04"))
-        execute(
-            engine,
-            "INSERT INTO tasks (run_id, stock_code, timeframe, request, state,"
-            " error_code, error_message) VALUES ('run-1', :code, '5m', '{}', :state,"
-            " 'token_rejected', 'rejected')",
-            code=code,
-            state=state,
-        )
+        a_task(engine, "1", state, "token_rejected", code)
 
     problems = client.get("/api/status").get_json()["problems"]
 
     (found,) = [p for p in problems if p["cause"] == "error"]
     assert (found["error_code"], found["series"]) == ("token_rejected", 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "newest", "told"),
+    [
+        (("failed", "token_rejected"), "queued", ("token_rejected", "1")),
+        (("failed", "token_rejected"), "running", ("token_rejected", "1")),
+        (("failed", "token_rejected"), "done", (None, "2")),
+        (("dead", "kiwoom_8001"), "queued", (None, "2")),
+        (("done", None), "queued", (None, "2")),
+    ],
+)
+def test_a_tick_that_begins_does_not_hide_why_the_last_one_fails(
+    before, newest, told, client, engine
+):
+    a_series(engine, asked_at=kst("2026-11-20 10:20:04"))
+    a_task(engine, "0", "failed", "kiwoom_unavailable")
+    a_task(engine, "1", *before)
+    a_task(engine, "2", newest)
+
+    problems = client.get("/api/status").get_json()["problems"]
+
+    (found,) = [p for p in problems if p["run_id"]]
+    assert (found["error_code"], found["run_id"]) == told
 
 
 def test_a_broken_seal_is_told(client, engine):
