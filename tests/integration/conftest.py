@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from itertools import count
 
 import pytest
 
 from functions.reference_sync.reference_data import bundled_calendar, target_stocks
+from infra import package, topology
 from infra.database_rights import FUNCTIONS
 from infra.local import environment, pubsub_server
 from infra.local.secret_manager import SecretManager
@@ -17,6 +19,7 @@ from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
 from shared.settings import DatabaseSettings
 from tests.support import servers
+from tests.support.terraform import TERRAFORM
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +89,19 @@ def emulator(tmp_path_factory):
     if before:
         os.environ["PUBSUB_EMULATOR_HOST"] = before
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Terraform's sources with the zips, so that nothing is left in the checkout."""
+    directory = tmp_path_factory.mktemp("stack")
+    shutil.copytree(TERRAFORM, directory / "infra" / "terraform")
+    shutil.copy(topology.PIPELINE, directory / "infra")
+    (directory / "build").mkdir()
+    # How tfcheck knows which folders belong together.
+    (directory / ".git").mkdir()
+    package.build(topology.load(), directory / "build")
+    return directory / "infra" / "terraform"
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ import subprocess
 import pytest
 
 from infra import package, topology
-from tests.integration.test_terraform import TFCHECK
 from tests.support import gcloud, servers
 from tests.support.pages import blocks_of, commands_of
+from tests.support.terraform import TFCHECK, needs_terraform
+
+pytestmark = needs_terraform
 
 ROOT = servers.ROOT
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

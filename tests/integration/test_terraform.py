@@ -1,8 +1,4 @@
-"""The plan of the whole stack, made by the real terraform without the cloud.
-
-``TFCHECK`` names a command that plans with a stand-in for Google's provider; without it,
-or without terraform, these tests say that they were skipped.
-"""
+"""The plan of the whole stack, made by the real terraform without the cloud."""
 
 from __future__ import annotations
 
@@ -18,50 +14,22 @@ from itertools import islice, pairwise
 import pytest
 from cronsim import CronSim
 
-from infra import package, topology
+from infra import topology
 from infra.database_rights import role_of
 from infra.migrate import Grants
 from tests.support import servers
+from tests.support.terraform import (
+    TERRAFORM,
+    TFCHECK,
+    needs_terraform,
+    tfcheck,
+    variables_of,
+)
 
 ROOT = servers.ROOT
-TERRAFORM = ROOT / "infra" / "terraform"
 TOPOLOGY = topology.load()
-KNOWN = ROOT.parent / "shared" / "tools" / "terraform-google-schema" / "tfcheck"
-TFCHECK = os.environ.get("TFCHECK") or (str(KNOWN) if KNOWN.exists() else None)
-VARIABLES = {"project_id": "demo-proj", "alert_email": "duty@example.com"}
 
-if not (TFCHECK and shutil.which("terraform")):
-    pytest.skip(
-        "needs terraform, and TFCHECK (an offline stand-in for Google's provider)",
-        allow_module_level=True,
-    )
-
-
-def tfcheck(directory, *arguments, **variables):
-    values = VARIABLES | variables
-    given = [f"--var={name}={value}" for name, value in values.items()]
-    return subprocess.run(
-        [TFCHECK, str(directory), *arguments, *given], capture_output=True, text=True
-    )
-
-
-def variables_of(environment):
-    lines = (TERRAFORM / "environments" / f"{environment}.tfvars").read_text()
-    found = re.findall(r'^(\w+)\s*=\s*"?([^"\n]*)"?$', lines, re.MULTILINE)
-    return dict(found)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """Sources with their zips, so that nothing is left in the checkout."""
-    directory = tmp_path_factory.mktemp("stack")
-    shutil.copytree(TERRAFORM, directory / "infra" / "terraform")
-    shutil.copy(topology.PIPELINE, directory / "infra")
-    (directory / "build").mkdir()
-    # How tfcheck knows which folders belong together.
-    (directory / ".git").mkdir()
-    package.build(TOPOLOGY, directory / "build")
-    return directory / "infra" / "terraform"
+pytestmark = needs_terraform
 
 
 @pytest.fixture(scope="module", params=["dev", "prod"])

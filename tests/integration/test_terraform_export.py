@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from tests.integration.test_terraform import built, tfcheck, variables_of
+from tests.support.terraform import needs_terraform, tfcheck, variables_of
 
-__all__ = ["built"]
+pytestmark = needs_terraform
+
 READERS = '["user:me@example.com", "group:desk@example.com"]'
 EXPORT = {"export_candles": "true", "candle_readers": READERS}
 
