@@ -17,7 +17,7 @@ from infra.migrate import Grants, migrate
 from shared.database.engine import new_engine
 from shared.database.session_store import SessionStore
 from shared.database.stock_store import StockStore
-from shared.settings import DatabaseSettings
+from shared.settings import MIGRATION_DEADLINES, DatabaseSettings
 from tests.support import servers
 from tests.support.terraform import TERRAFORM
 
@@ -37,11 +37,26 @@ def _names():
     return count()
 
 
+@pytest.fixture(scope="session")
+def _with_reference(postgres):
+    """A database to copy: to write the calendar takes ten times as long."""
+    url = postgres.create("with_reference", template="template")
+    # No test has a copy unless this ends, however long it takes.
+    engine = new_engine(DatabaseSettings(url=url, deadlines=MIGRATION_DEADLINES))
+    SessionStore(engine).write(bundled_calendar())
+    StockStore(engine).upsert_all(target_stocks())
+    engine.dispose()
+    return "with_reference"
+
+
 @pytest.fixture
-def database_url(postgres, _names):
+def database_url(request, postgres, _names):
     """A migrated database of this test's own."""
+    template = "template"
+    if "reference_data" in request.fixturenames:
+        template = request.getfixturevalue("_with_reference")
     name = f"test_{next(_names)}"
-    yield postgres.create(name, template="template")
+    yield postgres.create(name, template=template)
     postgres.drop(name)
 
 
@@ -68,10 +83,8 @@ def engine_of(database_url):
 
 
 @pytest.fixture
-def reference_data(engine):
-    """The calendar and the target stocks."""
-    SessionStore(engine).write(bundled_calendar())
-    StockStore(engine).upsert_all(target_stocks())
+def reference_data(database_url):
+    """The calendar and the target stocks are in the database of the test."""
 
 
 @pytest.fixture(scope="session")
