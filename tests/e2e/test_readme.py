@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from infra.local.announcement import GCLOUD, running
+from infra.local.ports import REMEMBERED, USUAL
 from shared.database.engine import new_engine, transaction
 from shared.settings import DatabaseSettings
 from tests.e2e.conftest import until
@@ -153,6 +155,7 @@ def stack():
     """``make dev``, without the set-up, which other tests try, and without the limit."""
     with servers.open_directory() as directory:
         environ = environ_of(directory)
+        take_other_ports(directory)
         log = directory / "stdout"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -168,6 +171,12 @@ def stack():
         finally:
             process.terminate()
             process.wait(timeout=SECONDS)
+
+
+def take_other_ports(directory):
+    """Other tests start ``make dev`` too, and may find the usual ports free as well."""
+    ports = {part: servers.free_port() for part in USUAL}
+    (directory / REMEMBERED).write_text(json.dumps(ports))
 
 
 def has_days(process, log):
