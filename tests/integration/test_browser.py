@@ -57,10 +57,18 @@ def axe(tmp_path_factory):
         return member.read().decode()
 
 
-@pytest.fixture
-def browser():
+@pytest.fixture(scope="module")
+def chromium():
     with browsers.chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(chromium):
+    """A browser in which no page of another test is open."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 def opened(browser, url, *, timers=False, **look):
