@@ -195,6 +195,21 @@ def test_the_first_candle_says_nine_in_new_york(url, browser):
     assert page.said == []
 
 
+def test_the_chart_is_zoomed_and_moved_by_keys_alone(url, browser):
+    page = opened(browser, f"{url}/stocks/005930?timeframe=60m&lang=en")
+    playwright.expect(page.locator("#say")).to_contain_text("2026-10-19 09:00")
+    chart = page.locator("#chart")
+    chart.focus()
+    shown = [chart.screenshot()]
+    for key in ("+", "ArrowLeft", "-"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(150)
+        shown.append(chart.screenshot())
+
+    assert len(set(shown)) == len(shown)
+    assert page.said == []
+
+
 def test_a_split_and_its_mark_stand_in_a_table_too(url, browser):
     page = opened(browser, f"{url}/stocks/005930?timeframe=1d&lang=en")
 

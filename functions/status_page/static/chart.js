@@ -1,10 +1,8 @@
-// Candles and volume in Seoul's wall clock, and the map of a stock's candle slots.
+// Candles and volume in Seoul's wall clock, given as if it were UTC: the chart knows no time zones. The map of candle slots.
 import { CandlestickSeries, createChart, createSeriesMarkers, HistogramSeries } from './lightweight-charts.js';
 import { Grid, style } from './grid.js';
 import { poll } from './poll.js';
-const [box, say, slots, slot] = ['chart', 'say', 'slots', 'slot'].map((id) => document.getElementById(id));
-const words = JSON.parse(box.dataset.words), [up, down, line] = ['up', 'down', 'line'].map(style);
-// The chart knows no time zones: it is given Seoul's wall clock as if it were UTC.
+const [box, say, slots, slot] = ['chart', 'say', 'slots', 'slot'].map((id) => document.getElementById(id)), words = JSON.parse(box.dataset.words), [up, down, line] = ['up', 'down', 'line'].map(style);
 const isIntraday = box.dataset.timeframe.endsWith('m'), clock = (at) => at.slice(0, isIntraday ? 16 : 10).replace('T', ' ');
 const time = (at) => (isIntraday ? Date.parse(`${at.slice(0, 19)}Z`) / 1000 : at.slice(0, 10));
 const chart = createChart(box, {
@@ -13,8 +11,7 @@ const chart = createChart(box, {
   timeScale: { timeVisible: isIntraday, secondsVisible: false, borderColor: line, rightOffset: 4 },
   rightPriceScale: { borderColor: line, scaleMargins: { top: 0.08, bottom: 0.24 } },
 });
-const colours = { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false };
-const candles = chart.addSeries(CandlestickSeries, { ...colours, priceFormat: { type: 'price', precision: 0, minMove: 1 } });
+const candles = chart.addSeries(CandlestickSeries, { upColor: up, downColor: down, wickUpColor: up, wickDownColor: down, borderVisible: false, priceFormat: { type: 'price', precision: 0, minMove: 1 } });
 const volume = chart.addSeries(HistogramSeries, { priceScaleId: '', lastValueVisible: false, priceLineVisible: false });
 volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
 createSeriesMarkers(candles, JSON.parse(box.dataset.marks).map((mark) => ({ ...mark, time: time(mark.at), color: style(mark.color) })));
@@ -22,6 +19,12 @@ chart.subscribeCrosshairMove(({ seriesData }) => {
   const told = seriesData.get(candles)?.customValues, name = (key) => `${words.chart[key]} ${told[key].toLocaleString()}`;
   if (told) say.textContent = [clock(told.opened_at), ...['open', 'high', 'low', 'close', 'volume'].map(name)].join(' · ');
 });
+const steps = { ArrowLeft: [-0.1, -0.1], ArrowRight: [0.1, 0.1], '+': [0.1, -0.1], '-': [-0.1, 0.1] }, scale = chart.timeScale();
+box.onkeydown = ({ key }) => {
+  const [left, right] = steps[key] ?? [], { from, to } = scale.getVisibleLogicalRange() ?? {}, wide = to - from;
+  if (left && wide) scale.setVisibleLogicalRange({ from: from + left * wide, to: to + right * wide });
+  return !left;
+};
 await poll(box.dataset.url, async (answer) => {
   const told = (await answer.json()).candles.map((candle) => ({ ...candle, time: time(candle.opened_at), customValues: candle }));
   candles.setData(told);

@@ -1,7 +1,6 @@
 // A grid of letters on one canvas, a pixel a cell scaled by CSS; walked by keys, opened by Enter or the mouse.
 const MARKS = { 1: '▲', 2: '•', 4: '!' }, MANY = 120, HEIGHT = 18;
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
-  Home: [-1e6, 0], End: [1e6, 0], PageUp: [0, -20], PageDown: [0, 20] };
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], Home: [-1e6, 0], End: [1e6, 0], PageUp: [0, -20], PageDown: [0, 20] };
 const set = (element, values) => { for (const name in values) element.style.setProperty(`--${name}`, values[name]); return element; };
 const make = (name, text, x = 0, y = 0) => set(Object.assign(document.createElement(name), { textContent: text }), { x, y });
 const clamp = (value, least, most) => Math.max(least, Math.min(most, value)), abgr = (rgb) => (255 << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);

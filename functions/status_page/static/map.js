@@ -31,7 +31,6 @@ async function open() {
 form.oninput = draw;
 await poll(box.dataset.url, async (answer) => {
   data = await answer.json();
-  box.hidden = form.hidden = false;
-  draw();
+  box.hidden = form.hidden = false, draw();
 })();
 box.scrollLeft = grid.x * grid.w;
