@@ -87,9 +87,10 @@ def _verify(seals: SessionSeals, stocks: Sequence[str], *, accepts: bool) -> int
             seals.accept(stock_code, timeframe, found)
         print(f"{len(broken):,} sealed as they are now")
         return 0
+    seals_are = "seal is" if len(broken) == 1 else "seals are"
     print(
-        f"\n{len(broken):,} seals are not those of their candles: the database was "
-        "changed, and not by the pipeline. Read them from the broker again:"
+        f"\n{len(broken):,} {seals_are} broken: the database was changed, and not by "
+        "the pipeline. Read from the broker again:"
     )
     for _, found in _by_series(broken):
         print(f"  make publish MSG='{message(found, kst_date(new_clock()()))}'")

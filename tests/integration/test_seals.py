@@ -411,11 +411,13 @@ def verify(database_url):
 def test_make_verify_names_each_difference_and_the_remedy(harness, verify):
     assert verify() == (0, "3 series: every seal is that of its candles\n", "")
     harness.query("DELETE FROM candles" + AT, at=kst("2026-11-10 10:00"))
+    assert "\n1 seal is broken: the database" in verify()[1]
     harness.query(TAMPERING["changed"] + AT, at=kst("2026-11-12 10:00"))
 
     code, told, _ = verify("--stocks", "005930")
 
     assert code == 1
+    assert "\n2 seals are broken: the database" in told
     first, second, *rest = told.splitlines()
     assert first.startswith("005930 5m 2026-11-10: 1 deleted (")
     assert second.startswith("005930 5m 2026-11-12: some changed (")
