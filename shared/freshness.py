@@ -8,10 +8,10 @@ two ticks.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.candles import Timeframe
 from shared.coverage import candle_end
@@ -20,8 +20,8 @@ from shared.errors import CalendarUnknown
 from shared.sessions import DAY, kst_date, midnight, week_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date, datetime
 
     from shared.sessions import Calendar
 
@@ -31,8 +31,6 @@ COMPLETION = timedelta(seconds=90)
 PATIENCE = timedelta(seconds=90)
 # The search for the last due time ends here: a week and the longest holidays.
 LONGEST_SILENCE = timedelta(weeks=4)
-# Later than any instant that is asked about.
-NEVER = datetime.max.replace(tzinfo=UTC)
 # The finest grid ends when trading does.
 FINEST = Timeframe.MINUTE_5
 
@@ -45,7 +43,7 @@ class Scheduled(Protocol):
         """A cron expression, in Seoul."""
 
     @property
-    def payload(self) -> Mapping[str, object]:
+    def payload(self) -> Mapping[str, Any]:
         """The message."""
 
 
@@ -57,15 +55,15 @@ class Tick:
     timeframes: frozenset[Timeframe]
 
     @classmethod
-    def of(cls, cron: str, payload: Mapping[str, object]) -> Tick | None:
+    def of(cls, cron: str, payload: Mapping[str, Any]) -> Tick | None:
         """The tick that a schedule for ``triggers`` fires; None if it is another run.
 
         Raises:
             ValueError: If the cron expression or a timeframe is not one.
         """
-        named = payload.get("timeframes", [payload.get("timeframe")])
-        if payload.keys() - {"timeframe", "timeframes"} or not isinstance(named, list):
+        if payload.keys() - {"timeframe", "timeframes"}:
             return None
+        named = payload.get("timeframes", [payload.get("timeframe")])
         return cls(Cron.parse(cron), frozenset(map(Timeframe, named)))
 
     @classmethod
@@ -134,31 +132,20 @@ class DueTimes:
         Due are its candles, one after another, and at last the reading that settles
         it. None while nothing of it was due yet.
         """
-        slots = self.calendar.slots(timeframe, day)
-        final = self.final(timeframe, day) if slots else None
+        is_session = bool(self.calendar.slots(timeframe, day))
+        final = self.final(timeframe, day) if is_session else None
         if final and final.at <= instant:
             return final
-
-        def due_at(slot: datetime) -> datetime:
-            due = self.due(timeframe, slot)
-            return due.at if due else NEVER
-
-        # In order: what is ready later is not due earlier.
-        count = bisect_right(slots, instant, key=due_at)
-        return self.due(timeframe, slots[count - 1]) if count else None
+        slot = self._newest_due(timeframe, day, instant)
+        return self.due(timeframe, slot) if slot else None
 
     def latest_of_all(self, timeframe: Timeframe, instant: datetime) -> Due | None:
         """What was last due of any session up to ``instant``.
 
         None if nothing was due for weeks, as where the schedules are paused.
         """
-        day = self.calendar.latest_opened(instant)
-        while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
-            due = self.latest(timeframe, day, instant)
-            if due is not None:
-                return due
-            day = self.calendar.latest(day - DAY)
-        return None
+        found = (self.latest(timeframe, day, instant) for day in self._recent(instant))
+        return next(filter(None, found), None)
 
     def expected_by(self, now: datetime) -> dict[Timeframe, Due]:
         """What was last due of each timeframe, at a tick that has had its time."""
@@ -172,14 +159,30 @@ class DueTimes:
         self, timeframe: Timeframe, instant: datetime
     ) -> datetime | None:
         """The newest candle that was due by ``instant``; None if none was for weeks."""
+        days = self._recent(instant)
+        found = (self._newest_due(timeframe, day, instant) for day in days)
+        return next(filter(None, found), None)
+
+    def _recent(self, instant: datetime) -> Iterator[date]:
+        """The sessions that have opened, newest first, up to the longest silence."""
         day = self.calendar.latest_opened(instant)
         while day is not None and kst_date(instant) - day < LONGEST_SILENCE:
-            for slot in reversed(self.calendar.slots(timeframe, day)):
-                due = self.due(timeframe, slot)
-                if due is not None and due.at <= instant:
-                    return slot
+            yield day
             day = self.calendar.latest(day - DAY)
-        return None
+
+    def _newest_due(
+        self, timeframe: Timeframe, day: date, instant: datetime
+    ) -> datetime | None:
+        """The newest candle of a session that was due by ``instant``."""
+        slots = self.calendar.slots(timeframe, day)
+
+        def is_awaited(slot: datetime) -> bool:
+            due = self.due(timeframe, slot)
+            return due is None or due.at > instant
+
+        # In order: what is ready later is not due earlier.
+        count = bisect_left(slots, True, key=is_awaited)  # noqa: FBT003 - what is found
+        return slots[count - 1] if count else None
 
     def _due(
         self, timeframe: Timeframe, day: date, ready_at: datetime | None

@@ -41,9 +41,10 @@ def test_repairs_and_verifies_are_no_ticks():
     assert len(the_ticks()) == 7
 
 
-def test_a_timeframe_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="7m"):
-        Tick.of("0 8 * * 6", {"timeframe": "7m"})
+@pytest.mark.parametrize("payload", [{"timeframe": "7m"}, {"timeframes": "7m"}, {}])
+def test_a_timeframe_that_is_none_is_refused(payload):
+    with pytest.raises(ValueError, match="is not a valid Timeframe"):
+        Tick.of("0 8 * * 6", payload)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ def test_the_last_due_time_moves_from_candle_to_candle_to_the_final_reading():
     for now, due_at, ready_at in (
         ("2026-11-20 10:03", "2026-11-20 10:03", "2026-11-20 10:01:30"),
         ("2026-11-21 07:29", "2026-11-20 20:03", "2026-11-20 20:01:30"),
+        ("2026-11-21 07:30", "2026-11-21 07:30", "2026-11-21 00:00"),
         ("2026-11-24 12:00", "2026-11-21 07:30", "2026-11-21 00:00"),
     ):
         due = Due(friday, kst(due_at), kst(ready_at))
@@ -189,6 +191,23 @@ def test_where_schedules_are_paused_nothing_is_due():
     assert paused.latest(M5, day("2026-11-20"), now) is None
     assert paused.latest_of_all(M5, now) is None
     assert paused.newest_due_slot(M5, now) is None
+
+
+def test_where_schedules_are_paused_no_one_looks_back_further_than_weeks():
+    first, now = day("2026-10-12"), kst("2026-11-20 12:00")
+    known = {each: hours for each, hours in CALENDAR.sessions.items() if each >= first}
+    paused = DueTimes(Calendar(known, first, CALENDAR.last), [])
+
+    assert paused.latest_of_all(M5, now) is None
+    assert paused.newest_due_slot(M5, now) is None
+
+
+def test_a_schedule_that_never_fires_hides_no_other():
+    never = Tick.of("0 9 30 2 *", {"timeframe": "5m"})
+    due = DueTimes(CALENDAR, [tick for tick in (never, *the_ticks()) if tick])
+    now = kst("2026-11-20 10:31")
+
+    assert due.next_tick(M5, now) == DUE.next_tick(M5, now)
 
 
 def test_the_next_tick_is_the_earliest_of_all_schedules():

@@ -102,6 +102,12 @@ def test_thin_is_confirmed_once_a_repair_has_found_every_absence_again():
     assert settled(104, SessionFacts(100, 4, 4)).reason is Reason.CONFIRMED
 
 
+def test_absences_beside_the_grid_explain_no_slot_twice():
+    found = settled(104, SessionFacts(candles=100, absent=6))
+
+    assert (found.explained, found.missing) == (4, 0)
+
+
 def test_one_slot_that_nothing_explains_is_missing():
     found = settled(104, SessionFacts(candles=100, absent=3))
 
@@ -239,11 +245,12 @@ def test_a_due_time_that_passed_without_an_answer_makes_it_late():
 def test_a_tick_may_take_ninety_seconds():
     known = a_series(asked="2026-11-20 10:25:05")
 
-    def state_at(now):
-        return verdict(known, FRIDAY, now=kst(now)).state
+    def judged_at(now):
+        judge = a_judge(now=kst(now))
+        return judge.session(known, FRIDAY, NOTHING).state, judge.is_late(known)
 
-    assert state_at("2026-11-20 10:31:29") is State.PROVISIONAL
-    assert state_at("2026-11-20 10:31:30") is State.LATE
+    assert judged_at("2026-11-20 10:31:29") == (State.PROVISIONAL, False)
+    assert judged_at("2026-11-20 10:31:30") == (State.LATE, True)
 
 
 def test_an_older_due_time_is_not_forgotten_when_the_next_tick_begins():
