@@ -89,15 +89,21 @@ COUNTS = text(f"""
                AS settled_through
     FROM ({LATE}) AS series GROUP BY timeframe
 """)
-# The cause is the newest task of a series among the newest runs; its state counts where
-# it has no error. One that has not come to anything gives way to the one before, as
-# long as that is tried again: each tick would hide for a while why the last one fails.
+# The cause is the newest task of a series among the newest runs for its timeframe: of
+# weeks there are three ticks a day, of five minutes a hundred and forty. The state of
+# the task counts where it has no error. One that has not come to anything gives way to
+# the one before, as long as that is tried again: each tick would hide for a while why
+# the last one fails.
 LATE_GROUPS = text(f"""
     WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
     recent AS (
-        SELECT run_id, written_at FROM runs
-        WHERE NOT no_session AND superseded_by IS NULL
-        ORDER BY written_at DESC LIMIT 40
+        SELECT timeframe, run_id, written_at
+        FROM (SELECT DISTINCT timeframe FROM late) AS frames CROSS JOIN LATERAL (
+            SELECT run_id, written_at FROM runs
+            WHERE NOT no_session AND superseded_by IS NULL
+              AND (trigger ->> 'timeframe' = timeframe
+                   OR trigger -> 'timeframes' @> to_jsonb(timeframe))
+            ORDER BY written_at DESC LIMIT 20) AS newest
     ),
     known AS (
         SELECT *, first_value(is_tried_again) OVER (
@@ -108,7 +114,7 @@ LATE_GROUPS = text(f"""
                    tasks.state,
                    error_code IS NULL AND {OPEN} AS is_at_work,
                    error_code IS NOT NULL AND {OPEN} AS is_tried_again
-            FROM recent JOIN tasks USING (run_id)
+            FROM recent JOIN tasks USING (run_id, timeframe)
             JOIN late USING (stock_code, timeframe)) AS task
     ),
     cause AS (
@@ -229,9 +235,9 @@ BROKEN_SEAL = text(f"""
     {BROKEN} WHERE stock_code = :stock_code AND timeframe = :timeframe
                    AND session_date = {SEALED_WITH}
 """)
-# A task ends in the transaction that stores and
-# seals what it brought, so that both rows are of one transaction; a seal that a change
-# of the calendar or a migration wrote has no run.
+# A task ends in the transaction that stores and seals what it brought, so both rows are
+# of one transaction; a seal that a change of the calendar or a migration wrote has no
+# run.
 SEAL = text(f"""
     SELECT session_date, candles, encode(digest, 'hex') AS digest, sealed_at,
            first_sealed_at,
