@@ -171,8 +171,9 @@ class Judge:
     def sessions(self, first: date, last: date) -> list[date]:
         """The sessions on which a candle opens, up to the newest that has opened."""
         newest = self.calendar.latest_opened(self.now)
-        last = min(last, newest) if newest else first
-        days = self.calendar.session_dates(first, last)
+        if newest is None:
+            return []
+        days = self.calendar.session_dates(first, min(last, newest))
         # Every session has a candle, but not every one opens a week.
         return [day for day in days if self.timeframe.minutes or self.slots(day)]
 
@@ -189,11 +190,7 @@ class Judge:
     def session(self, known: SeriesFacts, day: date, stored: SessionFacts) -> Verdict:
         """Judge the session of ``day``."""
         expected = self.expected(day)
-        verdict = self.outside(known, day)
-        if verdict is None and self.is_settled(known, day):
-            verdict = settled(expected, stored)
-            if verdict.state is State.MISSING and self._is_lost(day):
-                verdict = replace(verdict, reason=Reason.LOST)
+        verdict = self._closed(known, day, expected, stored)
         if verdict is None:
             verdict = self._open(known, day, stored)
         return replace(verdict, expected=expected, candles=stored.candles)
@@ -222,11 +219,7 @@ class Judge:
             confirmed=int(confirmations > 1),
             is_without_trades=is_without_trades,
         )
-        verdict = self.outside(known, day)
-        if verdict is None and self.is_settled(known, day):
-            verdict = settled(1, stored)
-            if verdict.state is State.MISSING and self._is_lost(day):
-                verdict = replace(verdict, reason=Reason.LOST)
+        verdict = self._closed(known, day, 1, stored)
         if verdict is None:
             of_day = replace(stored, candles=candles_of_day)
             verdict = self._open_slot(known, slot, of_day)
@@ -309,6 +302,18 @@ class Judge:
         if self.is_settled(known, day):
             return False
         return series.newest is None or day > kst_date(series.newest)
+
+    def _closed(
+        self, known: SeriesFacts, day: date, expected: int, stored: SessionFacts
+    ) -> Verdict | None:
+        """Judge what was not asked for, or is settled; None if it is neither."""
+        verdict = self.outside(known, day)
+        if verdict or not self.is_settled(known, day):
+            return verdict
+        verdict = settled(expected, stored)
+        if verdict.state is State.MISSING and self._is_lost(day):
+            return replace(verdict, reason=Reason.LOST)
+        return verdict
 
     def _is_lost(self, day: date) -> bool:
         return bool(self.timeframe.minutes) and day < self._kept_from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from shared.candles import Timeframe
 from shared.freshness import DueTimes, Tick
 from shared.series import Series
+from shared.sessions import Calendar
 from shared.verdicts import (
     REMEDIES,
     Judge,
@@ -143,6 +144,10 @@ def test_what_the_broker_no_longer_keeps_is_lost():
     assert verdict(known, day("2025-11-26")).reason is Reason.UNEXPLAINED
     # Days are kept from the beginning.
     assert verdict(known, old, timeframe=DAY).reason is Reason.UNEXPLAINED
+    # What is here is not lost.
+    full = SessionFacts(len(CALENDAR.slots(M5, old)))
+    assert verdict(known, old, full).reason is Reason.ALL_PRESENT
+    assert a_slot("2025-11-24 10:00", known=known).reason is Reason.LOST
 
 
 @given(st.integers(1, 120), st.integers(0, 120), st.integers(0, 120), st.booleans())
@@ -224,6 +229,8 @@ def test_a_session_under_way_is_provisional():
 
     assert told(found) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
     assert found.due_at == kst("2026-11-21 07:30")
+    slots = CALENDAR.slots(M5, FRIDAY)
+    assert (found.expected, found.candles, found.missing) == (len(slots), 18, 0)
 
 
 def test_before_anything_is_due_of_a_session_it_is_provisional():
@@ -240,6 +247,7 @@ def test_a_due_time_that_passed_without_an_answer_makes_it_late():
     assert told(found) == (State.LATE, Reason.NOT_ASKED_SINCE)
     assert found.due_at == kst("2026-11-20 10:25")
     assert found.remedy
+    assert found.state.is_problem
 
 
 def test_a_tick_may_take_ninety_seconds():
@@ -452,14 +460,11 @@ def test_sessions_are_those_on_which_a_candle_opens_until_now():
     assert early.sessions(first, FRIDAY)[-1] == THURSDAY
 
 
-def test_sessions_are_counted_without_working_out_their_slots(monkeypatch):
-    def slots(*_):
-        pytest.fail("a range of forty years would take seconds")
+def test_before_the_first_session_of_a_calendar_there_is_none():
+    begun = Calendar({FRIDAY: (time(9), time(15, 30))}, FRIDAY, day("2026-11-30"))
+    judge = Judge(DueTimes(begun, EVERY_TICK), M5, kst("2026-11-20 08:59"))
 
-    judge = a_judge()
-    monkeypatch.setattr(type(CALENDAR), "slots", slots)
-
-    assert len(judge.sessions(CALENDAR.first, FRIDAY)) > 10_000
+    assert judge.sessions(FRIDAY, FRIDAY) == []
 
 
 # Slots
@@ -498,6 +503,9 @@ def test_a_slot_says_of_a_day_that_was_not_served_what_its_session_says(halted, 
     slot = a_slot("2026-11-19 10:00", known=known, is_without_trades=idle)
 
     assert told(slot) == told(session)
+    # The other candles of the day tell that the broker serves it.
+    served = a_slot("2026-11-19 10:00", known=known, candles_of_day=1)
+    assert told(served) == (State.PROVISIONAL, Reason.END_NOT_PROVEN)
 
 
 def test_a_settled_slot_without_anything_is_missing():
@@ -523,7 +531,8 @@ def test_a_candle_that_was_read_while_it_formed_is_late_once_it_is_due():
     forming = a_slot("2026-11-20 10:15", known=known, has_candle=True)
     assert told(formed) == (State.PROVISIONAL, Reason.AWAITS_FINAL_READING)
     assert told(forming) == (State.LATE, Reason.NOT_ASKED_SINCE)
-    assert (forming.candles, forming.due_at) == (1, kst("2026-11-20 10:25"))
+    assert (forming.expected, forming.candles) == (1, 1)
+    assert forming.due_at == kst("2026-11-20 10:25")
     asked = replace(known, asked_at=kst("2026-11-20 10:25:02"))
     assert told(a_slot("2026-11-20 10:15", known=asked, has_candle=True)) == (
         State.PROVISIONAL,
