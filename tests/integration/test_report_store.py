@@ -146,8 +146,9 @@ def test_late_series_are_told_by_the_error_of_their_newest_task(store, engine):
     for code in codes:
         task(engine, "older", code, error_code="kiwoom_unavailable")
     task(engine, "newer", "000003", error_code="kiwoom_8050")
-    # Neither has a task.
+    # None of them has a task.
     for n in range(25):
+        run(engine, f"oldest-{n}", READY - (100 + n) * minute)
         run(engine, f"closed-{n}", READY - n * minute, no_session=True)
         run(engine, f"superseded-{n}", READY - n * minute, superseded_by="newer")
 

@@ -141,7 +141,7 @@ def test_what_the_broker_no_longer_keeps_is_lost():
     known = a_series(covered_from=day("2025-01-02"), oldest=day("2025-01-02"))
 
     assert verdict(known, old).reason is Reason.LOST
-    assert verdict(known, day("2025-11-26")).reason is Reason.UNEXPLAINED
+    assert verdict(known, day("2025-11-25")).reason is Reason.UNEXPLAINED
     # Days are kept from the beginning.
     assert verdict(known, old, timeframe=DAY).reason is Reason.UNEXPLAINED
     # What is here is not lost.
@@ -167,6 +167,19 @@ def test_before_the_covered_days_nothing_was_asked_for():
     found = verdict(a_series(), day("2026-07-31"))
 
     assert told(found) == (State.NOT_ASKED, Reason.BEFORE_COVERAGE)
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        {"listed_on": day("1975-06-11")},
+        {"oldest": day("2026-07-01"), "history_exhausted": True},
+    ],
+)
+def test_what_lies_before_the_covered_days_makes_them_begin_no_earlier(earlier):
+    assert verdict(a_series(**earlier), day("2026-07-31")).reason is (
+        Reason.BEFORE_COVERAGE
+    )
 
 
 def test_before_its_listing_a_stock_has_no_candles():
@@ -208,6 +221,10 @@ def test_a_stock_that_left_the_exchange_has_no_candles_any_more():
     assert verdict(known, day("2026-11-10")).state is State.MISSING
     ended = a_series(ended=True, settled_through=None, newest=None)
     assert verdict(ended, THURSDAY).reason is Reason.LEFT_THE_EXCHANGE
+    # What is settled was asked for, whether it traded or not.
+    idle = replace(known, series=replace(known.series, newest=kst("2026-11-09 15:30")))
+    absent = SessionFacts(absent=len(CALENDAR.slots(M5, day("2026-11-10"))))
+    assert verdict(idle, day("2026-11-10"), absent).state is State.NO_TRADES
 
 
 @pytest.mark.parametrize("left", [{"listed": False}, {"ended": True}])
@@ -340,12 +357,18 @@ def test_a_target_that_was_never_loaded_is_late_on_the_newest_session_due():
     assert told(verdict(never, FRIDAY)) == (State.LATE, Reason.NEVER_LOADED)
     assert told(verdict(never, THURSDAY)) == (State.NOT_ASKED, Reason.BEFORE_COVERAGE)
     assert a_judge().is_late(never)
+    # Friday has opened, and Thursday's last reading is what was due.
+    early = kst("2026-11-20 09:04")
+    assert verdict(never, FRIDAY, now=early).reason is Reason.BEFORE_COVERAGE
+    assert verdict(never, THURSDAY, now=early).reason is Reason.NEVER_LOADED
 
 
 def test_a_target_of_which_the_broker_has_nothing_is_not_late():
     asked = SeriesFacts(series=Series(), asked_at=kst("2026-11-20 10:30:03"))
 
-    assert told(verdict(asked, FRIDAY)) == (State.NO_TRADES, Reason.BROKER_HAS_NONE)
+    found = verdict(asked, FRIDAY)
+    assert told(found) == (State.NO_TRADES, Reason.BROKER_HAS_NONE)
+    assert found.explained == found.expected
     assert verdict(asked, THURSDAY).state is State.NOT_ASKED
     assert not a_judge().is_late(asked)
 
@@ -376,10 +399,11 @@ def test_a_session_that_was_settled_before_the_morning_tick_is_fresh():
     assert not a_judge(now=kst("2026-11-20 09:08")).is_late(known)
 
 
-def test_a_stock_that_is_no_target_is_not_late_for_never_being_loaded():
-    never = SeriesFacts(series=Series(), is_target=False)
+@pytest.mark.parametrize("not_awaited", [{"is_target": False}, {"listed": False}])
+def test_what_no_tick_asks_for_is_not_late_for_never_being_loaded(not_awaited):
+    never = SeriesFacts(series=Series(), **not_awaited)
 
-    assert verdict(never, FRIDAY).state is State.NOT_ASKED
+    assert told(verdict(never, FRIDAY)) == (State.NOT_ASKED, Reason.BEFORE_COVERAGE)
     assert not a_judge().is_late(never)
 
 
