@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 from cronsim import CronSim
-from sqlalchemy import text
 
 from functions.daily_report.main import facts
 from functions.daily_report.report import bring_up_to_date
@@ -20,7 +18,7 @@ from shared.candles import Timeframe
 from shared.coverage import candle_end
 from shared.daily_reports import NO_REPORT, span
 from shared.database.daily_reports import DailyReports
-from shared.database.engine import new_engine, transaction
+from shared.database.engine import new_engine
 from shared.database.report_store import ReportStore
 from shared.database.session_store import SessionStore
 from shared.errors import DatabaseMisconfigured, MalformedMessage
@@ -28,6 +26,7 @@ from shared.freshness import DueTimes, Tick
 from shared.sessions import DAY, KST, midnight
 from shared.settings import DatabaseSettings
 from tests.support.builders import CALENDAR, day, kst
+from tests.support.rows import execute, insert
 
 # A made-up clock runs this far ahead of PostgreSQL's.
 OFFSET = timedelta(days=3, hours=5)
@@ -43,11 +42,6 @@ SCHEDULES = [
 TICKS = [Tick.of(schedule.cron, schedule.payload) for schedule in SCHEDULES]
 FRAMES = [Timeframe.MINUTE_5, Timeframe.DAY_1]
 FIRST, SETTLED = day("2026-11-09"), day("2026-11-19")
-
-
-def execute(engine, statement, **values):
-    with transaction(engine) as connection:
-        return connection.execute(text(statement), values)
 
 
 def at(instant):
@@ -144,16 +138,6 @@ def sometime(chosen):
     return kst("2026-11-17 00:00") + timedelta(minutes=chosen.randrange(4 * 24 * 60))
 
 
-def insert(engine, table, rows):
-    names = ", ".join(rows[0])
-    execute(
-        engine,
-        f"INSERT INTO {table} ({names}) SELECT {names}"
-        f" FROM jsonb_populate_recordset(NULL::{table}, cast(:rows AS jsonb))",
-        rows=json.dumps(rows, default=str),
-    )
-
-
 def events(engine, chosen):
     prices = dict.fromkeys(("open", "high", "low", "close", "volume"), 1)
     for table, column, facts_of in (
@@ -193,7 +177,7 @@ def events(engine, chosen):
             }
             for number in range(60)
         ]
-        insert(engine, table, rows)
+        insert(engine, table, *rows)
 
 
 def ledger(engine, chosen):
@@ -209,8 +193,8 @@ def ledger(engine, chosen):
                 instants = {"requested_at": began, "written_at": began}
                 runs.append({**run, **instants, "no_session": False})
                 tasks += tasks_of(run_id, schedule, began, chosen)
-    insert(engine, "runs", runs)
-    insert(engine, "tasks", tasks)
+    insert(engine, "runs", *runs)
+    insert(engine, "tasks", *tasks)
 
 
 def tasks_of(run_id, schedule, began, chosen):

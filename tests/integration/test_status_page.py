@@ -7,7 +7,6 @@ import random
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from functions.status_page import status
@@ -16,7 +15,7 @@ from functions.status_page.services import Services
 from infra import topology
 from shared.candles import Timeframe
 from shared.database import session_counts
-from shared.database.engine import new_engine, transaction
+from shared.database.engine import new_engine
 from shared.database.report_store import ReportStore
 from shared.database.run_ledger import RunLedger
 from shared.database.session_seals import SessionSeals
@@ -26,6 +25,7 @@ from shared.reports import BehindReason
 from shared.settings import DatabaseSettings
 from shared.verdicts import Judge
 from tests.support.builders import CALENDAR, day, kst
+from tests.support.rows import execute
 
 NOW = kst("2026-11-20 10:31:40")
 M5 = Timeframe.MINUTE_5
@@ -55,11 +55,6 @@ def services_at(reading, now=NOW):
 @pytest.fixture
 def client(reading, reference_data):
     return new_app(services_at(reading)).test_client()
-
-
-def execute(engine, statement, **values):
-    with transaction(engine) as connection:
-        return connection.execute(text(statement), values)
 
 
 def a_series(engine, code="005930", frame="5m", **values):
