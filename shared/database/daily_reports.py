@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Timeframe
-from shared.coverage import ROWS_PER_PAGE
 from shared.daily_reports import DailyReport, Frame, Sealed, StoredReport, Tally
 from shared.database.engine import transaction
+from shared.database.least_requests import LEAST_REQUESTS, PAGES, WITH_PAGES
 from shared.database.literals import instants
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SEALED = text("""
     FROM session_seals WHERE sealed_at >= :since AND sealed_at < :until
 """)
 # The ledger is reached by when runs were written; a task may end days later.
-TALLY = text("""
+TALLY = text(f"""
     SELECT (SELECT count(*) FROM revisions
             WHERE revised_at >= :since AND revised_at < :until) AS revisions,
            (SELECT count(*) FROM corporate_actions
@@ -48,13 +48,8 @@ TALLY = text("""
             WHERE refused_at >= :since AND refused_at < :until) AS quarantined,
            count(*) FILTER (WHERE state = 'dead') AS dead_tasks,
            coalesce(sum(requests), 0)::bigint AS requests,
-           coalesce(sum(ceil(greatest(
-               1, inserted + updated + unchanged + rejected)::numeric / page))
-               FILTER (WHERE requests > 0), 0)::bigint
-               AS least_requests
-    FROM runs JOIN tasks USING (run_id)
-    JOIN unnest(cast(:timeframes AS text[]), cast(:pages AS integer[]))
-         AS rows (timeframe, page) USING (timeframe)
+           {LEAST_REQUESTS} AS least_requests
+    FROM runs JOIN tasks USING (run_id) {WITH_PAGES}
     WHERE written_at >= :oldest AND finished_at >= :since AND finished_at < :until
 """)
 # A task answers the last due time before it began, if it ended soon enough. Several
@@ -156,11 +151,8 @@ class DailyReports:
 
     def tally(self, since: datetime, until: datetime) -> Tally:
         """What was recorded from ``since`` to before ``until``."""
-        values = self._span(since, until) | {
-            "oldest": since - self._offset - LEDGER_DAYS,
-            "timeframes": [timeframe.value for timeframe in ROWS_PER_PAGE],
-            "pages": list(ROWS_PER_PAGE.values()),
-        }
+        oldest = {"oldest": since - self._offset - LEDGER_DAYS}
+        values = self._span(since, until) | oldest | PAGES
         with transaction(self._engine) as connection:
             row = connection.execute(TALLY, values).mappings().one()
         return Tally(**row)

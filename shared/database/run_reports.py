@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from shared.candles import Timeframe
-from shared.coverage import ROWS_PER_PAGE
 from shared.database.engine import transaction
+from shared.database.least_requests import LEAST_REQUESTS, PAGES, WITH_PAGES
 from shared.reports import ErrorGroup, RunDetail, RunRow, TaskGroup
 
 if TYPE_CHECKING:
@@ -35,20 +35,15 @@ RUNS = text(f"""{RUN}
     ORDER BY runs.written_at DESC, runs.run_id LIMIT :limit
 """)
 ONE_RUN = text(f"{RUN} WHERE runs.run_id = :run_id")
-# The least possible is that of a daily report: as many pages as hold what was read.
-TASK_GROUPS = text("""
+TASK_GROUPS = text(f"""
     SELECT timeframe, state, count(*) AS tasks, sum(attempts) AS attempts,
            sum(requests) AS requests,
-           coalesce(sum(ceil(greatest(
-               1, inserted + updated + unchanged + rejected)::numeric / page))
-               FILTER (WHERE requests > 0), 0)::bigint AS least_requests,
+           {LEAST_REQUESTS} AS least_requests,
            sum(inserted) AS inserted, sum(updated) AS updated,
            sum(unchanged) AS unchanged, sum(rejected) AS rejected,
            sum(revised) AS revised, sum(withdrawn) AS withdrawn,
            sum(missing) AS missing
-    FROM tasks
-    JOIN unnest(cast(:timeframes AS text[]), cast(:pages AS integer[]))
-         AS rows (timeframe, page) USING (timeframe)
+    FROM tasks {WITH_PAGES}
     WHERE run_id = :run_id GROUP BY timeframe, state
 """)
 ERROR_GROUPS = text("""
@@ -58,10 +53,6 @@ ERROR_GROUPS = text("""
     FROM tasks WHERE run_id = :run_id AND error_code IS NOT NULL
     GROUP BY error_code, state ORDER BY count(*) DESC, error_code
 """)
-PAGES = {
-    "timeframes": [timeframe.value for timeframe in ROWS_PER_PAGE],
-    "pages": list(ROWS_PER_PAGE.values()),
-}
 FINISHED = frozenset({"done", "no_data", "incomplete", "dead"})
 
 
