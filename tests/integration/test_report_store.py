@@ -182,6 +182,16 @@ def test_why_a_week_is_late_is_known_however_many_ticks_other_candles_had(
     assert (group.error_code, group.run_id) == ("token_refused", "morning")
 
 
+def test_the_last_task_of_a_series_is_that_of_its_newest_run(store, engine):
+    for n, frame in enumerate(("5m", "5m", "5m", "1d")):
+        run(engine, f"run-{n}", READY - timedelta(minutes=abs(n - 1)))
+        task(engine, f"run-{n}", "000001", frame, error_code=f"code_{n}")
+
+    assert store.last_error("000001", M5).run_id == "run-1"
+    assert store.last_error("000001", DAY).error_code == "code_3"
+    assert store.last_error("000001", WEEK) is None
+
+
 # Accounts
 
 
@@ -522,6 +532,19 @@ def test_a_settled_range_ends_where_one_asked_for_its_end(store, engine):
         kst("2026-11-19 09:00"),
     ]
     assert found(kst("2026-11-19")) == [kst("2026-11-18 09:00")]
+
+
+def test_a_slot_has_a_candle_or_is_proven_to_have_none(store, engine):
+    candles(engine, "000001", "2026-11-19 09:00", "2026-11-20 09:00")
+    absent = {"stock_code": "000001", "timeframe": "5m", "run_id": "r"}
+    for at, confirmations in (("2026-11-19 09:05", 2), ("2026-11-20 09:05", 1)):
+        row = {"opened_at": kst(at), "confirmations": confirmations}
+        insert(engine, "absent_slots", absent | row)
+
+    told = store.slots("000001", M5, MONDAY, THURSDAY)
+
+    assert told.candles == {kst("2026-11-19 09:00")}
+    assert told.confirmations == {kst("2026-11-19 09:05"): 2}
 
 
 def test_a_day_without_trades_explains_minutes_and_no_day(store, engine):

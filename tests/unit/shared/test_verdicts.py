@@ -313,6 +313,18 @@ def test_a_stock_whose_last_trades_prove_no_end_stays_provisional():
     assert told(found) == (State.PROVISIONAL, Reason.END_NOT_PROVEN)
 
 
+@pytest.mark.parametrize(
+    ("newest", "candles"),
+    [("2026-11-19 15:20", 0), ("2026-11-20 10:25", 0), (None, 1)],
+)
+def test_one_candle_of_a_day_or_after_it_is_enough_not_to_give_it_up(newest, candles):
+    known = a_series(settled_through=day("2026-11-18"), newest=newest)
+
+    found = verdict(known, THURSDAY, SessionFacts(candles=candles))
+
+    assert told(found) == (State.PROVISIONAL, Reason.END_NOT_PROVEN)
+
+
 def test_a_session_that_is_over_and_was_not_served_is_missing():
     known = a_series(settled_through=day("2026-11-18"), newest="2026-11-18 19:55")
 
@@ -543,6 +555,11 @@ def test_a_slot_that_was_asked_for_is_not_late_for_a_later_one():
     late = a_slot("2026-11-20 10:15", known=known)
     assert told(late) == (State.LATE, Reason.NOT_ASKED_SINCE)
     assert late.due_at == kst("2026-11-20 10:25")
+    # The tick has its time here as well.
+    early = a_slot("2026-11-20 10:15", known=known, now=kst("2026-11-20 10:26:29"))
+    assert told(early) == (State.PROVISIONAL, Reason.NOT_DUE)
+    late = a_slot("2026-11-20 10:15", known=known, now=kst("2026-11-20 10:26:30"))
+    assert told(late) == (State.LATE, Reason.NOT_ASKED_SINCE)
     coming = a_slot("2026-11-20 10:25", known=known)
     assert told(coming) == (State.PROVISIONAL, Reason.NOT_DUE)
     assert coming.due_at == kst("2026-11-20 10:35")
