@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shared.candles import CandleSession, Timeframe
+from shared.database import session_counts
 from shared.database.report_store import ReportStore
 from shared.freshness import Due
 from shared.reports import Doubt, Mark, StockName
@@ -190,6 +191,67 @@ def test_the_last_task_of_a_series_is_that_of_its_newest_run(store, engine):
     assert store.last_error("000001", M5).run_id == "run-1"
     assert store.last_error("000001", DAY).error_code == "code_3"
     assert store.last_error("000001", WEEK) is None
+
+
+# What came of runs
+
+
+def test_a_run_is_told_by_its_own_tasks(store, engine):
+    for run_id in ("run-2", "run-1"):
+        run(engine, run_id, READY)
+    codes = [f"00000{n}" for n in range(9)]
+    for code in codes[:6]:
+        task(engine, "run-1", code, state="dead", error_code="b", error_message="?")
+    task(engine, "run-1", codes[6], error_code="a")
+    # Twelve hundred rows are two pages.
+    kinds = dict.fromkeys(("inserted", "updated", "unchanged", "rejected"), 300)
+    task(engine, "run-1", codes[7], state="done", requests=3, **kinds)
+    task(engine, "run-1", codes[8], "1w", state="no_data")
+    task(engine, "run-2", codes[0], state="dead", error_code="c")
+
+    found = store.runs.of("run-1")
+
+    assert [(each.timeframe, each.state, each.tasks) for each in found.groups] == [
+        (M5, "dead", 6),
+        (M5, "done", 1),
+        (M5, "failed", 1),
+        (WEEK, "no_data", 1),
+    ]
+    assert found.groups[1].least_requests == 2
+    assert [(each.error_code, each.tasks, each.message) for each in found.errors] == [
+        ("b", 6, "?"),
+        ("a", 1, ""),
+    ]
+    assert found.errors[0].examples == tuple(f"{code} 5m" for code in codes[:5])
+    assert found.open_tasks == 1
+    # Of two that were recorded at once, one comes first each time.
+    assert [each.run_id for each in store.runs.newest(9)] == ["run-1", "run-2"]
+
+
+def test_a_run_is_at_work_as_long_as_one_of_its_tasks_is(store, engine):
+    cases = {
+        "complete": [("done", "no_data"), ("no_data",), ()],
+        "running": [("queued",), ("done", "running"), ("dead", "failed")],
+        "incomplete": [("done", "dead"), ("incomplete", "no_data")],
+    }
+    expected = {"closed": "no_session", "late": "superseded"}
+    run(engine, "closed", READY, no_session=True)
+    run(engine, "late", READY, superseded_by="run")
+    for state, all_tasks in cases.items():
+        for tasks in all_tasks:
+            run_id = f"{state} {tasks}"
+            expected[run_id] = state
+            run(engine, run_id, READY)
+            for n, of_task in enumerate(tasks):
+                ended = None if of_task in {"queued", "running", "failed"} else READY
+                task(engine, run_id, f"00000{n}", state=of_task, finished_at=ended)
+
+    found = store.runs.newest(20)
+
+    assert {each.run_id: each.state for each in found} == expected
+    assert all(each.seconds is None for each in found if each.state == "running")
+    done = [each.finished_at for each in found if each.state == "incomplete"]
+    assert done == [READY + OFFSET] * 2
 
 
 # Accounts
@@ -561,6 +623,15 @@ def test_a_day_without_trades_explains_minutes_and_no_day(store, engine):
     assert without(DAY) == frozenset()
 
 
+def counted(store, *arguments):
+    return {
+        code: {
+            day: (each.candles, each.absent, each.confirmed) for day, each in of.items()
+        }
+        for code, of in store.sessions(*arguments).items()
+    }
+
+
 def test_letters_of_a_few_stocks_are_read_by_their_seals_where_that_is_wanted(
     store, engine
 ):
@@ -573,9 +644,64 @@ def test_letters_of_a_few_stocks_are_read_by_their_seals_where_that_is_wanted(
         seal | {"candles": 7, "on_grid": 5, "digest": "\\x" + "0" * 64},
     )
 
-    def counted(detail):
-        found = store.sessions(M30, MONDAY, FRIDAY, ["000001"], detail)
-        return {day: facts.candles for day, facts in found["000001"].items()}
+    def told(detail):
+        return counted(store, M30, MONDAY, FRIDAY, ["000001"], detail)["000001"]
 
-    assert counted(Detail.LETTERS) == {THURSDAY: 1}
-    assert counted(Detail.SEALED_LETTERS) == {THURSDAY: 5}
+    assert told(Detail.LETTERS) == {THURSDAY: (1, 0, 0)}
+    assert told(Detail.SEALED_LETTERS) == {THURSDAY: (5, 0, 0)}
+
+
+def test_sessions_are_counted_of_each_stock_in_one_timeframe(store, engine):
+    for code in ("000001", "000002"):
+        candles(engine, code, "2026-11-19 09:00", frame="30m")
+        for frame, at, n in (
+            ("30m", "2026-11-19 09:30", 1),
+            ("30m", "2026-11-19 10:00", 2),
+            ("5m", "2026-11-19 09:30", 1),
+            ("5m", "2026-11-18 09:30", 1),
+        ):
+            row = {"stock_code": code, "timeframe": frame, "run_id": "r"}
+            slot = {"opened_at": kst(at), "confirmations": n}
+            insert(engine, "absent_slots", row | slot)
+    candles(engine, "000001", "2026-11-19 10:30", frame="30m")
+    candles(engine, "000001", "2026-11-18 10:30", "2026-11-19 10:30", frame="5m")
+
+    assert counted(store, M30, MONDAY, FRIDAY) == {
+        "000001": {THURSDAY: (2, 2, 1)},
+        "000002": {THURSDAY: (1, 2, 1)},
+    }
+
+
+def test_five_minutes_count_where_the_grid_has_a_slot(store, engine):
+    row = {"session_date": THURSDAY, "source": "x"}
+    opens_at, closes_at = kst("2026-11-19 09:00"), kst("2026-11-19 15:30")
+    insert(
+        engine, "market_sessions", row | {"opens_at": opens_at, "closes_at": closes_at}
+    )
+    series(engine, "000001")
+    slots = ["15:15", "15:30", "15:35", "16:00"]
+    # While orders are gathered, and in the pause after the session.
+    beside = ["15:20", "15:25", "15:40", "15:55"]
+    candles(engine, "000001", *(f"2026-11-19 {at}" for at in slots + beside))
+
+    assert counted(store, M5, MONDAY, FRIDAY) == {"000001": {THURSDAY: (4, 0, 0)}}
+
+
+def test_of_many_series_what_is_settled_is_told_by_seals(store, engine, monkeypatch):
+    series(engine, "000001", "30m")
+    # Of another timeframe, and not settled that far.
+    series(engine, "000001", "5m", settled_through=MONDAY)
+    for code, frame in (("000001", "30m"), ("000001", "5m"), ("000002", "30m")):
+        candles(engine, code, "2026-11-19 09:00", "2026-11-20 09:00", frame=frame)
+    seal = {"stock_code": "000001", "timeframe": "30m", "session_date": THURSDAY}
+    insert(engine, "session_seals", seal | {"candles": 7, "digest": "\\x" + "0" * 64})
+    by_candles = {THURSDAY: (1, 0, 0), FRIDAY: (1, 0, 0)}
+    assert counted(store, M30, MONDAY, FRIDAY)["000001"] == by_candles
+
+    # One series of thirty minutes was ever loaded.
+    monkeypatch.setattr(session_counts, "MANY_SERIES", 1)
+    assert counted(store, M30, MONDAY, FRIDAY)["000001"] == by_candles
+    monkeypatch.setattr(session_counts, "MANY_SERIES", 0)
+    by_seals = counted(store, M30, MONDAY, FRIDAY)
+
+    assert by_seals == {"000001": {THURSDAY: (7, 0, 0), FRIDAY: (1, 0, 0)}}
