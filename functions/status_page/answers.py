@@ -91,10 +91,7 @@ def conditional(
             kept = cache.get(etag) or _built(cache, etag, build)
     elif kept is None:
         kept = _built(cache, etag, build)
-    response = Response(kept.body, content_type=kept.content_type)
-    if request.method == "HEAD":
-        response.headers["Content-Length"] = str(len(kept.body))
-    return _with_etag(response, etag)
+    return _with_etag(Response(kept.body, content_type=kept.content_type), etag)
 
 
 def conditional_stream(state: str, build: Callable[[], Response]) -> Response:
@@ -138,8 +135,7 @@ def finish(response: Response) -> Response:
     for name, value in SECURITY.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Cache-Control", "no-store")
-    accepts = request.accept_encodings["gzip"] > 0
-    if not accepts or "Content-Encoding" in response.headers:
+    if request.accept_encodings["gzip"] <= 0:
         return response
     if response.is_streamed:
         response.response = _compressed(response.iter_encoded())

@@ -18,6 +18,7 @@ from markupsafe import escape
 
 from functions.status_page import candles as csv_candles
 from functions.status_page import rendering
+from functions.status_page.answers import MOST_KEPT, AnswerCache
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
 from functions.status_page.services import Services
@@ -55,7 +56,8 @@ from shared.reports import (
     TaskError,
 )
 from shared.series import Series
-from shared.session_map import coverage, newest_sessions
+from shared.session_map import coverage, newest_sessions, problem_cells
+from shared.sessions import Calendar
 from shared.verdicts import (
     REMEDIES,
     Judge,
@@ -505,6 +507,7 @@ def test_without_a_database_nothing_is_said_of_the_data():
         answer = app.test_client().get(path, headers={"If-None-Match": "*"})
         assert answer.status_code == 503, path
         assert answer.headers["Retry-After"] == "5"
+        assert answer.headers["Cache-Control"] == "no-store"
         assert answer.headers.get("Refresh") == (None if "api" in path else "15")
         assert "예" not in answer.get_data(as_text=True).split("<h1>")[-1][:40]
     assert first.status_code == 200
@@ -518,6 +521,12 @@ def test_an_answer_that_did_not_change_is_not_sent_again():
     again = client.get("/api/status", headers={"If-None-Match": first.headers["ETag"]})
 
     assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+    for name in ("ETag", "Cache-Control", "Vary"):
+        assert again.headers[name] == first.headers[name]
+    # The compressed answer is the same one, and neither may be taken unasked.
+    assert first.headers["ETag"].startswith('W/"')
+    assert first.headers["Cache-Control"] == "no-cache"
+    assert first.headers["Vary"] == "Accept-Encoding, Accept-Language, Accept"
     # One query tells that nothing was committed.
     assert services.reports.calls[-1] == "snapshot"
     services.reports.values["snapshot"] = "2:2:"
@@ -525,6 +534,100 @@ def test_an_answer_that_did_not_change_is_not_sent_again():
         "/api/status", headers={"If-None-Match": first.headers["ETag"]}
     )
     assert changed.status_code == 200
+
+
+def test_an_answer_is_of_one_address_and_one_language():
+    client = client_of(counts=counts())
+
+    def etag(path, **headers):
+        return client.get(path, headers=headers).headers["ETag"]
+
+    addresses = ("/", "/?theme=dark", "/runs", "/api/runs", "/api/runs?limit=1")
+    answers = [etag(path) for path in addresses]
+    answers.append(etag("/", **{"Accept-Language": "en"}))
+    assert len(set(answers)) == len(answers)
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/api/coverage/5m"])
+def test_two_viewers_cost_no_more_than_one(path):
+    services = services_of(series=[series_of()])
+    client = new_app(services).test_client()
+    first = client.get(path)
+    services.reports.calls.clear()
+
+    assert client.get(path).data == first.data
+    assert services.reports.calls == ["snapshot"]
+
+
+def test_what_takes_long_is_computed_one_after_another():
+    def series(*_):
+        alone.append(services.answers.heavy.locked())
+        return [series_of()]
+
+    alone = []
+    services = services_of(series=series)
+    client = new_app(services).test_client()
+    path = "/api/coverage/5m"
+    client.get(path)
+
+    assert alone
+    assert all(alone)
+
+    class Waiting:
+        """Whoever waits for the lock finds what another has computed meanwhile."""
+
+        def __enter__(self):
+            services.answers.put(etag, kept)
+
+        def __exit__(self, *_):
+            pass
+
+    etag = client.get(path).headers["ETag"].removeprefix('W/"').rstrip('"')
+    kept = services.answers.get(etag)
+    services.answers.__init__()
+    services.answers.heavy = Waiting()
+    alone.clear()
+    assert client.get(path).data == kept.body
+    assert not alone
+
+
+def test_the_answers_that_were_asked_for_last_are_kept():
+    cache = AnswerCache()
+    for n in range(MOST_KEPT):
+        cache.put(f"{n}", f"answer {n}")
+    cache.get("0")
+    cache.put("new", "answer")
+
+    assert [bool(cache.get(etag)) for etag in ("0", "1", "2", "new")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_what_is_short_is_sent_as_it_is():
+    client = client_of(series=[series_of()])
+    answer = client.get(
+        "/api/coverage/5m?sessions=1", headers={"Accept-Encoding": "gzip"}
+    )
+
+    assert "Content-Encoding" not in answer.headers
+    assert SAMSUNG.name.encode() in answer.data
+
+
+@pytest.mark.parametrize("path", ["/api/status", "/", "/api/candles/005930/1d"])
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_a_head_tells_what_would_be_sent(path, encoding):
+    candles, _ = paged(200)
+    client = client_of(candles=candles)
+    headers = {"Accept-Encoding": encoding}
+
+    head, body = (ask(path, headers=headers) for ask in (client.head, client.get))
+
+    assert head.data == b""
+    assert dict(head.headers) == dict(body.headers)
+    assert int(head.headers["Content-Length"]) == len(body.data)
 
 
 def test_every_answer_has_the_headers_of_security_and_no_cookie():
@@ -559,6 +662,7 @@ def test_what_is_long_is_compressed():
     )
 
     assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers["Vary"] == "Accept-Encoding"
     assert len(packed.data) < len(plain.data) / 2
 
 
@@ -678,11 +782,14 @@ def test_a_link_chooses_the_form_that_a_header_would():
 
 def test_a_stream_is_compressed_as_it_comes(monkeypatch):
     monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
-    candles, _ = paged(35)
+    candles, asked = paged(35)
     client = client_of(candles=candles)
     packed = client.get(
-        "/api/candles/005930/1d", headers=CSV | {"Accept-Encoding": "gzip"}
+        "/api/candles/005930/1d",
+        headers=CSV | {"Accept-Encoding": "gzip"},
+        buffered=False,
     )
+    assert asked == [10]
     candles, _ = paged(35)
 
     assert packed.headers["Content-Encoding"] == "gzip"
@@ -1074,6 +1181,58 @@ def test_the_map_says_of_each_cell_what_the_judge_says():
         judge.session(known.facts, each, stored.get(each, SessionFacts())).state
         for each in days
     )
+
+
+def test_late_cells_are_problems_like_missing_ones_and_the_newest_come_first():
+    judge = Judge(DUE, M5, NOW)
+    days = newest_sessions(judge, 3)
+    late = replace(series_of(), stock=StockName(code="000660", name="SK하이닉스"))
+    late = replace(late, facts=replace(late.facts, asked_at=kst("2026-11-20 10:20")))
+    full = {each: SessionFacts(judge.expected(each)) for each in days}
+    missing = full | {day: SessionFacts(full[day].candles - 1) for day in days[:2]}
+    reports = Reports(
+        series=[late, series_of()],
+        sessions={"000660": full, SAMSUNG.code: missing},
+    )
+    found = coverage(reports, judge, days)
+
+    cells = problem_cells(reports, judge, found, 2)
+
+    assert [row.problems for row in found.rows] == [1, 2]
+    assert [(each.stock.code, each.session) for each in cells] == [
+        ("000660", FRIDAY),
+        (SAMSUNG.code, THURSDAY),
+    ]
+    assert [each.verdict.state for each in cells] == [State.LATE, State.MISSING]
+    # Where there is none, no session is read again.
+    reports = Reports(series=[series_of()], sessions={SAMSUNG.code: full})
+    assert problem_cells(reports, judge, coverage(reports, judge, days), 2) == []
+    assert reports.calls.count("sessions") == 1
+
+
+def test_marks_of_days_between_two_sessions_are_of_no_cell():
+    judge = Judge(DUE, M5, NOW)
+    days = newest_sessions(judge, 6)
+    saturday = day("2026-11-14")
+    reports = Reports(
+        series=[series_of()], marks={SAMSUNG.code: {saturday: Mark.QUARANTINED}}
+    )
+
+    assert days[0] < saturday < days[-1]
+    assert coverage(reports, judge, days).rows[0].marks == {}
+
+
+def test_a_calendar_that_has_just_begun_has_few_sessions():
+    known = {
+        each: hours for each, hours in CALENDAR.sessions.items() if each >= THURSDAY
+    }
+    begun = Calendar(known, THURSDAY, CALENDAR.last)
+
+    def found(now):
+        return newest_sessions(Judge(DueTimes(begun, TICKS), M5, kst(now)), 60)
+
+    assert found("2026-11-20 10:31") == [THURSDAY, FRIDAY]
+    assert found("2026-11-19 08:00") == []
 
 
 def test_a_day_without_trades_explains_its_minutes_on_the_map():
