@@ -50,7 +50,7 @@ def _seals(candles: str) -> str:
     """
 
 
-# Migration 0012 has the function.
+# Migration 0016 has the function.
 SEAL = text("""
     SELECT seal_sessions(:stock_code, :timeframe, cast(:touched AS tstzmultirange),
                          cast(:settled_through AS date))

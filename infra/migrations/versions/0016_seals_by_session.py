@@ -33,15 +33,16 @@ DECLARE
           WHERE stock_code = code AND timeframe = frame) + 1)::timestamp
         AT TIME ZONE seoul, '-infinity');
     begins timestamptz := least(lower(touched), unsealed_from);
-    oldest timestamptz := (
-        SELECT min(opened_at) FROM candles
-        WHERE stock_code = code AND timeframe = frame AND opened_at >= begins);
     written integer;
 BEGIN
+    IF begins = '-infinity' THEN  -- nothing is sealed yet
+        begins := (SELECT min(opened_at) FROM candles
+                   WHERE stock_code = code AND timeframe = frame);
+    END IF;
     WITH spans AS (
         SELECT at::date AS session_date, at AT TIME ZONE seoul AS begun,
                least((at + step) AT TIME ZONE seoul, beyond) AS ended
-        FROM generate_series(date_trunc(unit, oldest AT TIME ZONE seoul),
+        FROM generate_series(date_trunc(unit, begins AT TIME ZONE seoul),
                              settled::timestamp, step) AS at
     ), sessions AS MATERIALIZED (
         SELECT spans.*, hours.*
