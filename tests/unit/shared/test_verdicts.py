@@ -503,6 +503,16 @@ def test_before_the_first_session_of_a_calendar_there_is_none():
     assert judge.sessions(FRIDAY, FRIDAY) == []
 
 
+def test_sessions_are_counted_without_working_out_their_slots(monkeypatch):
+    def slots(*_):
+        pytest.fail("a range of forty years would take seconds")
+
+    judge = a_judge()
+    monkeypatch.setattr(type(CALENDAR), "slots", slots)
+
+    assert len(judge.sessions(CALENDAR.first, FRIDAY)) > 10_000
+
+
 # Slots
 
 
