@@ -97,32 +97,29 @@ COUNTS = text(f"""
 LATE_GROUPS = text(f"""
     WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
     recent AS (
-        SELECT timeframe, run_id, written_at
+        SELECT timeframe, run_id, age
         FROM (SELECT DISTINCT timeframe FROM late) AS frames CROSS JOIN LATERAL (
-            SELECT run_id, written_at FROM runs
+            SELECT run_id, row_number() OVER (ORDER BY written_at DESC) AS age
+            FROM runs
             WHERE NOT no_session AND superseded_by IS NULL
               AND (trigger ->> 'timeframe' = timeframe
                    OR trigger -> 'timeframes' @> to_jsonb(timeframe))
             ORDER BY written_at DESC LIMIT 20) AS newest
     ),
     known AS (
-        SELECT *, first_value(is_tried_again) OVER (
-                   PARTITION BY stock_code, timeframe
-                   ORDER BY is_at_work, written_at DESC) AS is_failing
-        FROM (
-            SELECT stock_code, timeframe, run_id, written_at, error_code, error_message,
-                   tasks.state,
-                   error_code IS NULL AND {OPEN} AS is_at_work,
-                   error_code IS NOT NULL AND {OPEN} AS is_tried_again
-            FROM recent JOIN tasks USING (run_id, timeframe)
-            JOIN late USING (stock_code, timeframe)) AS task
+        SELECT stock_code, timeframe, min(age) AS newest,
+               min(age) FILTER (WHERE error_code IS NOT NULL OR NOT {OPEN}) AS told,
+               min(age) FILTER (WHERE error_code IS NOT NULL AND {OPEN}) AS tried_again
+        FROM recent JOIN tasks USING (run_id, timeframe)
+        JOIN late USING (stock_code, timeframe)
+        GROUP BY stock_code, timeframe
     ),
     cause AS (
-        SELECT DISTINCT ON (stock_code, timeframe)
-               stock_code, timeframe, run_id, error_code, error_message,
-               CASE WHEN error_code IS NULL THEN state END AS state
-        FROM known
-        ORDER BY stock_code, timeframe, is_at_work AND is_failing, written_at DESC
+        SELECT stock_code, timeframe, run_id, error_code, error_message,
+               CASE WHEN error_code IS NULL THEN tasks.state END AS state
+        FROM known JOIN recent USING (timeframe)
+        JOIN tasks USING (run_id, stock_code, timeframe)
+        WHERE age = CASE WHEN told = tried_again THEN told ELSE newest END
     )
     SELECT timeframe, never_loaded, cause.state, error_code,
            max(error_message) AS error_message, max(run_id) AS run_id,
