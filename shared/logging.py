@@ -42,7 +42,7 @@ class JsonLines(logging.StreamHandler[TextIO]):
 
     @cached_property
     def _structured(self) -> StructuredLogHandler:
-        # A third of a cold start, which who has nothing to log need not wait for.
+        # A third of a cold start: a process that logs nothing should not wait for it.
         from google.cloud.logging_v2.handlers import (  # noqa: PLC0415
             StructuredLogHandler,
         )
@@ -53,7 +53,7 @@ class JsonLines(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; of one that is too long, keep the beginning as text."""
-        # What the library formats its filter has put there.
+        # The library formats what its filter puts on the record.
         self._structured.filter(record)
         trace_id = getattr(record, "trace_id", None)
         if trace_id:
