@@ -36,7 +36,6 @@ def new_app(services: Services) -> Flask:
     app.register_blueprint(pages.blueprint(services))
     app.register_error_handler(Exception, _failed)
     app.after_request(finish)
-    app.url_map.strict_slashes = True
     return app
 
 

@@ -7,12 +7,14 @@ from datetime import timedelta
 import pytest
 
 from shared.candles import CandleSession, Timeframe
+from shared.daily_reports import NO_REPORT, span
 from shared.database import session_counts
 from shared.database.report_store import ReportStore
 from shared.freshness import Due
 from shared.reports import Doubt, Mark, StockName
 from shared.session_map import Detail
 from tests.support.builders import day, kst
+from tests.support.reports import a_report
 from tests.support.rows import execute, insert
 
 # A made-up clock runs this far ahead of PostgreSQL's.
@@ -339,6 +341,62 @@ def test_altered_is_a_series_with_more_settled_candles_or_fewer_than_were_sealed
             )
 
     assert store.altered(M5) == {"000002", "000003"}
+
+
+# Reports of days
+
+
+def test_due_times_are_counted_of_series_that_ticks_ask_for(store, engine):
+    at = kst("2026-11-20 10:30")
+    stocks(engine, "000001", "000002", "000003", "000004")
+    stocks(engine, "000005", is_target=False)
+    stocks(engine, "000006", listed=False)
+    proofs = {
+        "000002": {"loaded_on": FRIDAY},
+        "000003": {"ended": True},
+        "000004": {"covered_from": None},
+    }
+    began = at - OFFSET
+    run(engine, "tick", began)
+    for code in [f"00000{n}" for n in range(1, 7)]:
+        series(engine, code, **proofs.get(code, {}))
+        ended = {"started_at": began, "finished_at": began + timedelta(seconds=5)}
+        task(engine, "tick", code, state="done", **ended)
+
+    patience = timedelta(seconds=90)
+
+    assert store.daily.punctuality({M5: [at], DAY: []}, patience) == (1, 1)
+
+
+def test_a_task_is_of_the_day_on_which_it_ended_however_old_its_run(store, engine):
+    since, until = span(FRIDAY)
+    run(engine, "old", since - OFFSET - timedelta(days=10))
+    for n, ended in enumerate((since, until - timedelta(seconds=1), until)):
+        values = {"state": "dead", "requests": 10**n, "finished_at": ended - OFFSET}
+        task(engine, "old", f"00000{n}", **values)
+
+    tally = store.daily.tally(since, until)
+
+    assert (tally.dead_tasks, tally.requests) == (2, 11)
+
+
+def test_a_day_without_a_report_breaks_the_chain_though_it_was_chained_over(store):
+    wednesday = a_report(day=THURSDAY - timedelta(days=1))
+
+    assert store.daily.write(wednesday)
+    assert store.daily.write(a_report(day=FRIDAY, previous=wednesday.chain))
+    assert store.daily.unlinked() == (2, [FRIDAY])
+    # Nor does a chain begin twice, or fork.
+    for previous in (NO_REPORT, wednesday.chain):
+        report = a_report(day=FRIDAY + timedelta(days=1), previous=previous)
+        assert not store.daily.write(report)
+
+
+def test_a_chain_begins_with_its_first_report_and_no_other(store, engine):
+    store.daily.write(a_report(day=THURSDAY, previous="ab" * 32))
+    store.daily.write(a_report(day=FRIDAY + timedelta(days=1), previous=NO_REPORT))
+
+    assert store.daily.unlinked() == (2, [THURSDAY, FRIDAY + timedelta(days=1)])
 
 
 # What else happened

@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import pytest
 from markupsafe import escape
 
+from functions.status_page import app as page_app
+from functions.status_page import background, rendering
 from functions.status_page import candles as csv_candles
-from functions.status_page import rendering
 from functions.status_page.answers import MOST_KEPT, AnswerCache
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
@@ -34,6 +35,7 @@ from shared.errors import (
     VaultUnavailable,
     remedies,
 )
+from shared.events import Event
 from shared.freshness import DueTimes, Tick
 from shared.messages.trigger import Trigger
 from shared.reports import (
@@ -489,6 +491,31 @@ def test_a_range_may_reach_beyond_all_that_is_known(query, found):
     assert len(answer.get_json()["candles"]) == found
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/openapi.json", "/api/status", "/api"])
+def test_programs_are_told_a_fault_as_json(path):
+    answer = client_of().get(f"{path}?x=1")
+    is_page = path == "/api"
+
+    assert answer.status_code == (404 if is_page else 400)
+    assert (answer.content_type == "application/problem+json") is not is_page
+    assert "Refresh" not in answer.headers
+
+
+def test_a_bug_is_logged_and_tells_nothing_of_itself(caplog, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        page_app, "log_event", lambda *event, **facts: told.append(event)
+    )
+    services = services_of(snapshot=ValueError("a secret"))
+
+    answer = new_app(services).test_client().get("/api/status")
+
+    assert answer.status_code == 500
+    assert "a secret" not in answer.text
+    assert "a secret" in caplog.text
+    assert told == [(Event.UNFORESEEN,)]
+
+
 def test_where_there_are_no_parameters_none_is_offered():
     told = client_of().get("/api/status?x=1").get_json()
     assert told["remedy"] == "leave it out: there are none here"
@@ -651,6 +678,7 @@ def test_static_files_are_kept_forever_and_only_under_their_hash():
     assert "immutable" in kept.headers["Cache-Control"]
     assert kept.content_type.startswith("text/javascript")
     assert client.get("/assets/0123456789ab/map.js").status_code == 404
+    assert client.get("/static/map.js").status_code == 404
     assert client.get(rendering.static_path("vendor.json")).status_code == 404
 
 
@@ -1210,6 +1238,39 @@ def test_late_cells_are_problems_like_missing_ones_and_the_newest_come_first():
     assert reports.calls.count("sessions") == 1
 
 
+def test_the_newest_candle_is_wanted_of_what_could_be_settled_further():
+    def behind(days):
+        wanted = []
+
+        def series(frames, behind, codes):
+            wanted.append(behind)
+            return []
+
+        coverage(Reports(series=series), Judge(DUE, M5, NOW), days)
+        return wanted
+
+    # Of today's session nothing can be settled yet.
+    assert behind([THURSDAY, FRIDAY]) == [THURSDAY]
+    assert behind([day("2026-11-17"), day("2026-11-18")]) == [day("2026-11-18")]
+
+
+def test_a_day_without_trades_explains_no_week():
+    monday = day("2026-11-09")
+    known = replace(series_of(settled_through=day("2026-11-13")), timeframe="1w")
+    reports = Reports(
+        series=[known], days_without_trades={SAMSUNG.code: frozenset([monday])}
+    )
+    judge = Judge(DUE, Timeframe.WEEK_1, NOW)
+
+    assert coverage(reports, judge, [monday]).rows[0].letters == "m"
+
+
+def test_a_range_before_the_calendar_has_no_sessions():
+    told = client_of(series=[series_of()]).get("/api/coverage/5m?end=1985-01-01")
+
+    assert (told.status_code, told.get_json()["sessions"]) == (200, [])
+
+
 def test_marks_of_days_between_two_sessions_are_of_no_cell():
     judge = Judge(DUE, M5, NOW)
     days = newest_sessions(judge, 6)
@@ -1515,10 +1576,26 @@ def test_the_token_is_looked_up_once_a_minute_and_no_answer_waits():
     assert age() == "found"
 
 
-def test_a_token_that_cannot_be_looked_up_has_no_age():
+def test_a_token_that_cannot_be_looked_up_has_no_age(caplog):
     failed = VaultUnavailable("no answer")
 
     assert looked_up(["first", failed], [0, 60, 61]) == ["first", None, None]
+    assert "no answer" in caplog.text
+
+
+def test_a_look_up_begins_after_the_first_answer_and_holds_up_no_end(monkeypatch):
+    class Timer:
+        def __init__(self, seconds, run):
+            self.seconds, self.run, self.daemon = seconds, run, False
+
+        def start(self):
+            assert self.daemon
+            assert self.seconds >= 1
+            self.run()
+
+    monkeypatch.setattr(background, "Timer", Timer)
+
+    assert InBackground(lambda: "found")() == "found"
 
 
 def test_the_page_says_how_old_the_token_is():
