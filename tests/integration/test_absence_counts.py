@@ -23,26 +23,32 @@ RECOUNTED = text("""
 COUNTED = text("SELECT * FROM absence_counts ORDER BY 1, 2, 3")
 ADD = text("""
     INSERT INTO absent_slots (stock_code, timeframe, opened_at, run_id)
-    SELECT code, '5m', at, 'run-1'
-    FROM unnest(cast(:codes AS text[]), cast(:instants AS timestamptz[])) AS t (code, at)
+    SELECT code, frame, at, 'run-1'
+    FROM unnest(cast(:codes AS text[]), cast(:frames AS text[]),
+                cast(:instants AS timestamptz[])) AS t (code, frame, at)
     ON CONFLICT (stock_code, timeframe, opened_at) DO UPDATE
     SET confirmations = absent_slots.confirmations + 1
 """)
 TAKE = text("""
     DELETE FROM absent_slots
-    USING unnest(cast(:codes AS text[]), cast(:instants AS timestamptz[])) AS t (code, at)
-    WHERE stock_code = code AND opened_at = at
+    USING unnest(cast(:codes AS text[]), cast(:frames AS text[]),
+                 cast(:instants AS timestamptz[])) AS t (code, frame, at)
+    WHERE stock_code = code AND timeframe = frame AND opened_at = at
 """)
+CLEAR = text("DELETE FROM absent_slots WHERE stock_code = :code AND timeframe = :frame")
+FRAMES = ["5m", "30m"]
 
 
 def some_slots(randomness):
-    """Up to thirty slots of four stocks, on two days."""
-    found = {
-        (f"00000{randomness.randrange(4)}", FIRST + timedelta(minutes=5 * place))
-        for place in randomness.sample(range(100), randomness.randrange(30))
+    """Up to thirty slots of three stocks in two timeframes, on two days."""
+    places = randomness.sample(range(100), randomness.randrange(30))
+    return {
+        "codes": [f"00000{randomness.randrange(3)}" for _ in places],
+        "frames": [randomness.choice(FRAMES) for _ in places],
+        "instants": [
+            (FIRST + timedelta(minutes=5 * place)).isoformat() for place in places
+        ],
     }
-    codes, instants = [*zip(*found, strict=True)] or ((), ())
-    return {"codes": list(codes), "instants": [at.isoformat() for at in instants]}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -54,6 +60,9 @@ def test_the_counts_are_those_of_the_slots_whatever_changed(engine, engine_of, s
         with transaction(collector) as connection:
             connection.execute(ADD, some_slots(randomness))
             connection.execute(TAKE, some_slots(randomness))
+            code = f"00000{randomness.randrange(3)}"
+            whole = {"code": code, "frame": randomness.choice(FRAMES)}
+            connection.execute(CLEAR, whole)
         with transaction(engine) as connection:
             counted = connection.execute(COUNTED).all()
             assert counted == connection.execute(RECOUNTED).all()
@@ -73,7 +82,7 @@ def test_who_counts_the_same_session_counts_what_the_other_has_changed(engine):
             text("INSERT INTO series (stock_code, timeframe) VALUES ('000001', '5m')")
         )
     first, second = (
-        {"codes": ["000001"], "instants": [at.isoformat()]}
+        {"codes": ["000001"], "frames": ["5m"], "instants": [at.isoformat()]}
         for at in (FIRST, FIRST + timedelta(minutes=5))
     )
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
