@@ -16,8 +16,9 @@ from types import SimpleNamespace
 import pytest
 from markupsafe import escape
 
+from functions.status_page import api as page_api
 from functions.status_page import app as page_app
-from functions.status_page import background, rendering
+from functions.status_page import background, rendering, status
 from functions.status_page import candles as csv_candles
 from functions.status_page.answers import MOST_KEPT, AnswerCache
 from functions.status_page.app import new_app
@@ -27,6 +28,7 @@ from functions.status_page.status import TASK_REMEDIES, Cause, Problem, overview
 from functions.status_page.triggers import MODES, trigger_of, verify_of
 from functions.status_page.words import LANGUAGES, words
 from infra import make_openapi
+from shared import session_map
 from shared.candles import Timeframe
 from shared.daily_reports import Sealed, StoredReport, Tally
 from shared.errors import (
@@ -58,7 +60,13 @@ from shared.reports import (
     TaskError,
 )
 from shared.series import Series
-from shared.session_map import coverage, newest_sessions, problem_cells
+from shared.session_map import (
+    Detail,
+    census,
+    coverage,
+    newest_sessions,
+    problem_cells,
+)
 from shared.sessions import Calendar
 from shared.verdicts import (
     REMEDIES,
@@ -516,6 +524,156 @@ def test_a_bug_is_logged_and_tells_nothing_of_itself(caplog, monkeypatch):
     assert told == [(Event.UNFORESEEN,)]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/coverage/5m",
+        "/api/series/005930/5m",
+        "/api/sessions/005930/5m/2026-11-19",
+        "/api/slots/005930/5m",
+        "/api/slots/005930/5m/2026-11-19T09:00",
+        "/api/candles/005930/5m",
+        "/api/runs",
+        "/api/runs/r",
+        "/api/reports",
+        "/api/reports/2026-11-20",
+        "/stocks",
+        "/assets/0/map.js",
+    ],
+)
+def test_a_parameter_that_is_not_known_is_refused_everywhere(path):
+    assert client_of().get(f"{path}?x=1").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("sessions=250", 200),
+        ("sessions=0x9", 400),
+        ("sessions=007", 400),
+        ("counts=yes", 400),
+        ("counts=", 400),
+        ("start=20261120", 400),
+        ("stocks=005930,005930", 200),
+        ("stocks=", 400),
+        ("start=%00", 400),
+    ],
+)
+def test_a_parameter_is_taken_as_the_contract_says(query, status):
+    assert client_of().get(f"/api/coverage/5m?{query}").status_code == status
+
+
+def test_a_range_has_250_sessions_and_no_more():
+    longer = newest_sessions(Judge(DUE, M5, NOW), 251)
+
+    def status_from(start):
+        return client_of().get(f"/api/coverage/5m?start={start}").status_code
+
+    assert [status_from(start) for start in longer[:2]] == [400, 200]
+
+
+def test_what_is_wrong_is_repeated_no_longer_than_it_has_to_be():
+    told = client_of().get(f"/api/status?{'x' * 500}=1").get_json()
+    assert len(told["field"]) == 80
+    told = client_of().get(f"/api/runs?before={'x' * 500}").get_json()
+    assert len(told["detail"]) < 200
+
+
+def test_so_many_stocks_can_be_asked_for_and_no_more(monkeypatch):
+    asked = []
+
+    def series(frames, behind, codes):
+        asked.append(codes)
+        return []
+
+    stocks = [StockName(code=f"{n:06}", name="?") for n in range(3)]
+    monkeypatch.setattr(page_api, "MOST_CODES", 2)
+    client = client_of(stocks=stocks, series=series)
+    codes = "000002,000000,000002"
+
+    assert client.get(f"/api/coverage/5m?stocks={codes}").status_code == 200
+    assert asked == [["000002", "000000"]]
+    told = client.get(f"/api/coverage/5m?stocks={codes},000001")
+    assert (told.status_code, told.get_json()["field"]) == (400, "stocks")
+
+
+def test_a_timeframe_may_have_the_name_that_messages_give_it():
+    assert client_of().get("/api/coverage/M5").get_json()["timeframe"] == "5m"
+    assert "M5" in client_of().get("/api/coverage/M6").get_json()["remedy"]
+
+
+def test_a_stock_is_found_by_a_part_of_its_name():
+    stocks = [StockName(code=f"00000{n}", name=f"전자 {n}") for n in range(5)]
+    client = client_of(stocks=[*stocks, SAMSUNG])
+
+    def remedy(code):
+        return client.get(f"/api/series/{code}/5m").get_json()["remedy"]
+
+    assert "005930?" in remedy("삼성")
+    assert remedy("전자").count("00000") == 3
+
+
+@pytest.mark.parametrize(
+    "at", ["2026-11-19T09:00", "2026-11-19T00:00Z", "2026-11-19T09:00+09:00"]
+)
+def test_an_instant_may_be_written_with_its_offset_or_without(at):
+    asked = []
+    client = client_of(newest_runs=lambda limit, since: asked.append(since) or [])
+
+    client.get(f"/api/runs?before={at}")
+
+    assert asked == [kst("2026-11-19 09:00")]
+
+
+def days_of(**values):
+    judge = Judge(DUE, values.pop("timeframe", M5), NOW)
+    known = {"start": None, "end": None, "count": 60, **values}
+    return page_api.chosen_days(judge, **known)
+
+
+def test_a_range_of_days_is_half_open_and_ends_with_the_newest_session():
+    monday, tuesday = day("2026-11-16"), day("2026-11-17")
+
+    assert days_of(start=monday, end=WEDNESDAY) == [monday, tuesday]
+    assert days_of(start=THURSDAY) == [THURSDAY, FRIDAY]
+    assert days_of(start=THURSDAY, end=day("2026-12-31")) == [THURSDAY, FRIDAY]
+    assert days_of(end=WEDNESDAY, count=2) == [monday, tuesday]
+    assert days_of(count=1) == [FRIDAY]
+    weeks = days_of(end=WEDNESDAY, count=60, timeframe=Timeframe.WEEK_1)
+    assert (len(weeks), weeks[-1]) == (60, monday)
+    # Before the calendar begins there is nothing.
+    first = CALENDAR.first
+    assert days_of(end=first) == []
+    assert days_of(end=first + timedelta(days=9))[0] >= first
+    start = first - timedelta(days=999)
+    assert days_of(start=start, end=first + timedelta(days=9))[0] >= first
+
+
+def test_a_run_of_an_impossible_name_is_not_looked_up():
+    def run(run_id):
+        pytest.fail(run_id)
+
+    client = client_of(run=run)
+    for run_id in ("r" * 201, "%00"):
+        assert client.get(f"/api/runs/{run_id}").status_code == 404
+
+
+def test_runs_are_told_page_by_page():
+    runs = [replace(a_run(), written_at=NOW - timedelta(seconds=n)) for n in range(3)]
+    asked = []
+
+    def newest(limit, since):
+        asked.append((limit, since))
+        return runs[:limit]
+
+    told = client_of(newest_runs=newest).get("/api/runs?limit=2").get_json()
+    assert len(told["runs"]) == 2
+    assert asked == [(3, None)]
+    # To the microsecond: two runs may be recorded in one second.
+    assert told["next"].endswith("before=2026-11-20T10%3A31%3A39%2B09%3A00")
+    assert "next" not in client_of(newest_runs=newest).get("/api/runs?limit=3").json
+
+
 def test_where_there_are_no_parameters_none_is_offered():
     told = client_of().get("/api/status?x=1").get_json()
     assert told["remedy"] == "leave it out: there are none here"
@@ -808,6 +966,49 @@ def test_a_link_chooses_the_form_that_a_header_would():
     assert 'href="/api/candles/005930/5m?format=csv"' in page
 
 
+def test_candles_are_told_with_what_is_known_of_them():
+    found = [
+        a_candle("2026-11-19", turnover=700_000),
+        a_candle("2026-11-20"),
+    ]
+    asked = []
+
+    def candles(code, frame, first, beyond, **values):
+        asked.append((first, beyond, values))
+        return CandlePage(candles=found, settled_through=THURSDAY, more=True)
+
+    client = client_of(candles=candles)
+    path = "/api/candles/005930/1d?start=2026-11-17"
+
+    told = client.get(f"{path}&cursor=2026-11-10T00:00").get_json()
+    assert [each["is_settled"] for each in told["candles"]] == [True, False]
+    assert told["next"].startswith("http://localhost/api/candles/005930/1d?start=")
+    assert "cursor=2026-11-20T00%3A00%3A00%2B09%3A00" in told["next"]
+    lines = client.get(f"{path}&limit=2&session=after&settled=true", headers=CSV).text
+    assert [line.split(",")[-3:] for line in lines.splitlines()[1:]] == [
+        ["700000", "regular", "true"],
+        ["", "regular", "false"],
+    ]
+    # A cursor leads on, never back; today is among what is served.
+    first, beyond = kst("2026-11-17"), kst("2026-11-21")
+    assert [each[:2] for each in asked] == [(first, beyond)] * 2
+    assert asked[0][2] == {"session": None, "settled": False, "limit": 1_000}
+    assert asked[1][2] == {"session": "after", "settled": True, "limit": 2}
+    for wrong in ("start=2026-11-19&end=2026-11-19", "limit=0"):
+        assert client.get(f"/api/candles/005930/1d?{wrong}").status_code == 400
+    image = client.get("/api/candles/005930/1d", headers={"Accept": "image/png"})
+    assert image.status_code == 406
+
+
+def test_a_stream_without_a_limit_has_no_page_that_follows(monkeypatch):
+    monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
+    candles, _ = paged(35)
+
+    answer = client_of(candles=candles).get("/api/candles/005930/1d", headers=CSV)
+
+    assert "Link" not in answer.headers
+
+
 def test_a_stream_is_compressed_as_it_comes(monkeypatch):
     monkeypatch.setattr(csv_candles, "MOST_CANDLES", 10)
     candles, asked = paged(35)
@@ -917,6 +1118,44 @@ def test_a_task_without_an_error_tells_what_to_look_at(state, cause, remedy):
 
     assert problem.cause is cause
     assert remedy in problem.remedy
+    code = cause if cause in TASK_REMEDIES else Reason.NOT_ASKED_SINCE
+    assert problem.remedy_code == code
+    page = client_of(counts=counts(late=1), late_groups=[group]).get("/?lang=ko").text
+    assert escape(words("ko").remedies[code]) in page
+
+
+def test_late_comes_before_missing_and_the_newest_and_largest_come_first():
+    weeks = replace(LATE_GROUP, timeframe=Timeframe.WEEK_1, count=99)
+    groups = [replace(LATE_GROUP, count=n) for n in range(1, 12)]
+    short = {THURSDAY: SessionFacts(SETTLED[THURSDAY].candles - 1)}
+    services = of_minutes(SETTLED | short, 0, late_groups=[weeks, *groups])
+    services.reports.values["counts"] = counts(late=1)
+
+    def told():
+        return [(p.verdict.state, p.series) for p in seen_by(services).problems]
+
+    assert told() == [(State.LATE, n) for n in range(11, 1, -1)]
+    services.reports.values["late_groups"] = [weeks, groups[0]]
+    assert told() == [(State.LATE, 1), (State.LATE, 99), (State.MISSING, 1)]
+
+
+def test_why_series_are_late_is_asked_only_where_some_are():
+    services = services_of(counts=counts())
+    seen_by(services)
+
+    assert "late_groups" not in services.reports.calls
+
+
+def test_a_tile_tells_how_far_its_series_are():
+    half = {M5: SeriesCount(total=30, late=12, settled_through=THURSDAY)}
+    services = services_of(counts=half)
+    # The tick of 10:30 still has its time.
+    now = kst("2026-11-20 10:30:40")
+    tile = overview(services.reports, services.gaps, DUE, now).tiles[0]
+
+    assert (tile.fresh, tile.settled_through) == (18, THURSDAY)
+    assert tile.through == kst("2026-11-20 10:20")
+    assert tile.next_tick_at == kst("2026-11-20 10:35")
 
 
 def test_one_late_series_is_enough_to_say_no():
@@ -926,7 +1165,13 @@ def test_one_late_series_is_enough_to_say_no():
     (problem,) = found.problems
     assert (problem.cause, problem.series) == (Cause.ERROR, 1)
     assert "broker is down" in problem.remedy
+    assert problem.remedy_code == "kiwoom_unavailable"
+    assert (problem.run_id, problem.error_message) == ("run-1", "no answer")
+    assert problem.verdict.reason is Reason.NOT_ASKED_SINCE
     assert problem.at == kst("2026-11-20 10:30")
+    never = replace(LATE_GROUP, never_loaded=True)
+    (problem,) = judged(counts=counts(late=1), late_groups=[never]).problems
+    assert problem.verdict.reason is Reason.NEVER_LOADED
 
 
 def a_broken_seal():
@@ -1163,7 +1408,14 @@ def test_one_missing_candle_is_enough_to_say_no_and_is_named():
     assert (found.is_complete, found.missing) == (False, 1)
     (problem,) = found.problems
     assert (problem.at, problem.stocks) == (THURSDAY, (SAMSUNG,))
+    assert problem.cause is Cause.GAP
     assert "repair" in problem.remedy
+    # Of two sessions the newest is named, and both are counted.
+    monday = day("2026-11-16")
+    two = {THURSDAY: short, monday: SessionFacts(SETTLED[monday].candles - 3)}
+    found = seen_by(of_minutes(SETTLED | two, full - 1))
+    assert (found.problems[0].at, found.missing) == (THURSDAY, 4)
+    assert found.tiles[0].missing_sessions == 2
 
 
 def test_sessions_are_read_only_of_series_that_do_not_add_up():
@@ -1174,6 +1426,173 @@ def test_sessions_are_read_only_of_series_that_do_not_add_up():
 
     assert (seen_by(adds_up).missing, seen_by(altered).missing) == (0, 1)
     assert "sessions" not in adds_up.reports.calls
+
+
+WEDNESDAY = day("2026-11-18")
+
+
+def account(*codes, settled_through=THURSDAY, accounted_for=None, is_open=False):
+    return Account(
+        facts=facts(settled_through=settled_through),
+        accounted_for=accounted_for,
+        is_open=is_open,
+        codes=codes,
+    )
+
+
+def read_by(*accounts, slots=SETTLED, **values):
+    """From which day on sessions are read, of which stocks, and how."""
+    read = []
+
+    def sessions(frame, start, last, codes, detail):
+        read.append((start, codes, detail))
+        return {}
+
+    def accounts_of(frame, last, over_at):
+        asked.append((frame, last, over_at))
+        return list(accounts) if frame is M5 else []
+
+    asked = []
+    services = services_of(
+        counts=counts(), accounts=accounts_of, sessions=sessions, **values
+    )
+    seen_by(services)
+    assert (M5, THURSDAY, kst("2026-11-20 00:00")) in asked
+    return sorted(read), services
+
+
+def test_an_open_series_is_read_from_where_it_is_settled_on():
+    full = sum(slots.candles for day, slots in SETTLED.items() if day != THURSDAY)
+    known = {"settled_through": WEDNESDAY, "accounted_for": full}
+
+    read, _ = read_by(account("1", **known), account("2", is_open=True, **known))
+    assert read == [(THURSDAY, ["2"], Detail.LETTERS)]
+    # Where it does not add up either, from its beginning; so does one never settled.
+    short = account("3", **known | {"accounted_for": full - 1, "is_open": True})
+    never = account("4", settled_through=None, accounted_for=0)
+    read, _ = read_by(account("2", is_open=True, **known), short, never)
+    assert read == [
+        (day("2026-11-02"), ["3", "4"], Detail.LETTERS),
+        (THURSDAY, ["2"], Detail.LETTERS),
+    ]
+
+
+def test_of_many_series_seals_are_read_and_no_candle_is_counted(monkeypatch):
+    one = account("1", accounted_for=0)
+    monkeypatch.setattr(status, "MANY_SERIES", 1)
+    read, services = read_by(one)
+    assert read == [(day("2026-11-02"), ["1"], Detail.LETTERS)]
+    assert "altered" in services.reports.calls
+
+    monkeypatch.setattr(status, "MANY_SERIES", 0)
+    read, services = read_by(one)
+    assert read == [(day("2026-11-02"), ["1"], Detail.SEALED_LETTERS)]
+    altered = [call for call in services.reports.calls if call == "altered"]
+    # Of the other timeframes there is no series.
+    assert len(altered) == len(Timeframe) - 1
+
+
+def test_slots_are_counted_anew_where_the_calendar_has_changed():
+    full = sum(each.candles for each in SETTLED.values())
+    services = of_minutes(SETTLED, full)
+    assert seen_by(services).missing == 0
+    closed = {**CALENDAR.sessions, WEDNESDAY: None}
+    calendar = Calendar(closed, CALENDAR.first, CALENDAR.last, CALENDAR.version + 1)
+    fewer = account(SAMSUNG.code, accounted_for=full - SETTLED[WEDNESDAY].candles)
+    services.reports.values["accounts"] = lambda frame, *_: (
+        [fewer] if frame is M5 else []
+    )
+
+    overview(services.reports, services.gaps, DueTimes(calendar, TICKS), NOW)
+
+    assert "sessions" not in services.reports.calls
+
+
+def test_a_census_is_the_same_however_many_sessions_are_counted_at_a_time(monkeypatch):
+    short = SETTLED | {THURSDAY: SessionFacts(SETTLED[THURSDAY].candles - 2)}
+    judge = Judge(DUE, M5, NOW)
+
+    def sessions(frame, start, last, *_):
+        return {SAMSUNG.code: {d: f for d, f in short.items() if start <= d <= last}}
+
+    def counted():
+        found = census(Reports(series=[series_of()], sessions=sessions), judge)
+        return dict(found.sessions), found.missing
+
+    whole = {"c": len(SETTLED) - 1, "m": 1, "p": 1}, 2
+    assert counted() == whole
+    for at_once in (1, 2, 4):
+        monkeypatch.setattr(session_map, "AT_ONCE", at_once)
+        assert counted() == whole
+
+
+def test_stocks_with_the_same_candles_are_judged_by_their_own_proofs():
+    judge = Judge(DUE, M5, NOW)
+    days = newest_sessions(judge, 6)
+    proofs = [
+        {},
+        {"covered_from": days[2], "oldest": days[2]},
+        {"settled_through": days[1]},
+        # Listed after what is settled: it has not begun there.
+        {"covered_from": days[3], "settled_through": days[1]},
+    ]
+    known = [
+        replace(series_of(**each), stock=StockName(code=f"{n}", name="?"))
+        for n, each in enumerate(proofs)
+    ]
+    same = {each: SessionFacts(judge.expected(each)) for each in days}
+    reports = Reports(series=known, sessions={each.stock.code: same for each in known})
+
+    told = [row.letters for row in coverage(reports, judge, days).rows]
+
+    assert told == [
+        "".join(judge.session(each.facts, day, same[day]).state for day in days)
+        for each in known
+    ]
+    assert len(set(told)) == len(told)
+
+
+# One series, and one slot
+
+
+def test_the_problems_of_a_series_come_newest_first_and_nothing_else_does():
+    short = SessionFacts(SETTLED[THURSDAY].candles - 1)
+    stored = SETTLED | {THURSDAY: short, day("2026-11-16"): short}
+    late = replace(
+        series_of(), facts=replace(facts(), asked_at=kst("2026-11-20 10:20"))
+    )
+    known = {"history": History(), "last_error": None}
+    client = client_of(series=[late], sessions={SAMSUNG.code: stored}, **known)
+
+    told = client.get("/api/series/005930/5m").get_json()
+
+    assert told["is_late"] is True
+    assert [(each["session"], each["state"]) for each in told["gaps"]] == [
+        ("2026-11-20", "late"),
+        ("2026-11-19", "missing"),
+        ("2026-11-16", "missing"),
+    ]
+    # A range without a session has no problems, and no history.
+    nothing = client.get("/api/series/005930/5m?end=1985-01-01").get_json()
+    assert (nothing["sessions"], nothing["gaps"]) == ([], [])
+
+
+def test_a_slot_on_a_day_that_opens_no_candle_is_of_no_session():
+    stored = StoredSlots(
+        candles=frozenset(), confirmations={}, days_without_trades=frozenset()
+    )
+    known = {"slots": stored, "history": History(), "last_error": None}
+    weeks = replace(series_of(), timeframe=Timeframe.WEEK_1)
+    client = client_of(series=[weeks], **known)
+
+    def session(at):
+        return client.get(f"/api/slots/005930/1w/{at}").get_json()["session"]
+
+    assert session("2026-11-17") is None
+    assert session("2026-11-16")["expected"] == 1
+
+
+# The map
 
 
 def test_the_map_has_a_letter_for_each_session():
