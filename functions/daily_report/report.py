@@ -184,7 +184,7 @@ def due_times(due: DueTimes, day: date) -> dict[Timeframe, list[datetime]]:
         for session in due.calendar.session_dates(first, day):
             slots = due.calendar.slots(timeframe, session)
             times |= {due.due(timeframe, slot) for slot in slots}
-            times |= {due.final(timeframe, session)} if slots else set()
+            times.add(due.final(timeframe, session))
         instants = {each.at for each in times if each}
         found[timeframe] = sorted(
             at for at in instants if until - LOOKED_BACK < at <= until
