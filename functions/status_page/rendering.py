@@ -59,7 +59,7 @@ class Look:
             if (value := request.args.get(name)) in known and value
         }
         accepted = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
-        self.words: Words = words(self.chosen.get("lang") or accepted or LANGUAGES[0])
+        self.words: Words = words(self.chosen.get("lang") or accepted)
         self.theme = self.chosen.get("theme")
 
     def link(self, path: str, **values: object) -> str:

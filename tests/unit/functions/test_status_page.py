@@ -7,7 +7,7 @@ import json
 import re
 from base64 import b64encode
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,11 +18,12 @@ from markupsafe import escape
 
 from functions.status_page import api as page_api
 from functions.status_page import app as page_app
-from functions.status_page import background, rendering, status
+from functions.status_page import background, rendering, status, views
 from functions.status_page import candles as csv_candles
 from functions.status_page.answers import MOST_KEPT, AnswerCache
 from functions.status_page.app import new_app
 from functions.status_page.background import InBackground
+from functions.status_page.problems import problem_of
 from functions.status_page.services import Services
 from functions.status_page.status import TASK_REMEDIES, Cause, Problem, overview
 from functions.status_page.triggers import MODES, trigger_of, verify_of
@@ -32,6 +33,8 @@ from shared import session_map
 from shared.candles import Timeframe
 from shared.daily_reports import Sealed, StoredReport, Tally
 from shared.errors import (
+    CalendarMissing,
+    ConfigError,
     DatabaseUnavailable,
     KiwoomUnavailable,
     VaultUnavailable,
@@ -421,6 +424,10 @@ def test_only_reading_is_allowed():
         assert answer.status_code == 405, method
         assert answer.content_type == "application/problem+json"
         assert answer.headers["Allow"] == "GET, HEAD"
+        assert (
+            answer.get_json(force=True)["remedy"]
+            == (words("en").words["remedy.read_only"])
+        )
 
 
 @pytest.mark.parametrize(
@@ -507,6 +514,16 @@ def test_programs_are_told_a_fault_as_json(path):
     assert answer.status_code == (404 if is_page else 400)
     assert (answer.content_type == "application/problem+json") is not is_page
     assert "Refresh" not in answer.headers
+    assert "Retry-After" not in answer.headers
+
+
+def test_what_the_page_cannot_say_tells_why_and_nothing_of_the_database():
+    def detail(error):
+        return problem_of(error, words("en")).detail
+
+    assert "secret" not in detail(DatabaseUnavailable("secret host"))
+    for error in (CalendarMissing("load it"), ConfigError("PRICES is missing")):
+        assert detail(error) == str(error)
 
 
 def test_a_bug_is_logged_and_tells_nothing_of_itself(caplog, monkeypatch):
@@ -553,6 +570,7 @@ def test_a_parameter_that_is_not_known_is_refused_everywhere(path):
         ("sessions=007", 400),
         ("counts=yes", 400),
         ("counts=", 400),
+        ("counts=false", 200),
         ("start=20261120", 400),
         ("stocks=005930,005930", 200),
         ("stocks=", 400),
@@ -561,6 +579,37 @@ def test_a_parameter_that_is_not_known_is_refused_everywhere(path):
 )
 def test_a_parameter_is_taken_as_the_contract_says(query, status):
     assert client_of().get(f"/api/coverage/5m?{query}").status_code == status
+
+
+def test_how_many_candles_there_are_is_read_and_told_only_where_it_is_asked():
+    asked = []
+
+    def sessions(frame, start, last, codes, detail):
+        asked.append(detail)
+        return {}
+
+    client = client_of(series=[series_of()], sessions=sessions)
+    for query, detail in (
+        ("", Detail.LETTERS),
+        ("?counts=false", Detail.LETTERS),
+        ("?counts=true", Detail.COUNTS),
+    ):
+        asked.clear()
+        (stock,) = client.get(f"/api/coverage/5m{query}").get_json()["stocks"]
+        assert asked[0] is detail
+        assert ("candles" in stock) is (detail is Detail.COUNTS)
+
+
+def test_slots_are_told_of_no_more_than_60_sessions():
+    client = client_of()
+    assert client.get("/api/slots/005930/5m?sessions=61").status_code == 400
+
+
+def test_what_no_one_can_have_stored_is_refused_before_it_is_looked_up():
+    told = client_of().get("/api/runs?before=%00").get_json()
+    assert told["remedy"] == words("en").words["remedy.not_storable"]
+    told = client_of().get("/api/coverage/5m?stocks=%00").get_json()
+    assert told["remedy"] == words("en").words["remedy.not_storable"]
 
 
 def test_a_range_has_250_sessions_and_no_more():
@@ -872,6 +921,70 @@ def test_language_and_theme_are_chosen_by_the_url_or_the_browser():
     # What was chosen goes along.
     assert 'href="/runs?theme=dark"' in dark
     assert client.get("/?lang=fr").status_code == 400
+
+
+def test_a_link_has_what_was_chosen_and_what_is_known():
+    with new_app(services_of()).test_request_context("/runs?theme=dark&limit=9"):
+        look = rendering.Look(None)
+
+        assert look.link("/runs", q="a", before=None) == "/runs?q=a&theme=dark"
+        assert look.here(lang="en") == "/runs?theme=dark&limit=9&lang=en"
+    french = {"Accept-Language": "fr"}
+    assert 'lang="ko"' in client_of().get("/", headers=french).text
+
+
+def test_instants_are_told_in_seoul_and_of_another_day_with_the_day():
+    early = kst("2026-11-20 00:30").astimezone(UTC)
+
+    assert rendering._clock(early, NOW.astimezone(UTC)) == "00:30"
+    assert rendering._clock(early - timedelta(hours=1), NOW) == "11-19 23:30"
+    assert rendering._clock(None, NOW) == "-"
+    assert rendering._kst(early) == "2026-11-20 00:30"
+    assert views.seoul(early) == "2026-11-20T00:30:00+09:00"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (59, "0 minutes"),
+        (7_199, "119 minutes"),
+        (7_200, "2 hours"),
+        (172_800, "2 days"),
+    ],
+)
+def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(seconds, told):
+    assert rendering._age(words("en"), seconds) == words("en")(
+        f"age.{told.split()[1]}", count=int(told.split()[0])
+    )
+
+
+def test_an_answer_holds_for_half_a_minute_and_as_long_as_the_token():
+    services = services_of()
+    since = kst("2026-11-20 10:30:00")
+
+    def state(seconds, token=None):
+        object.__setattr__(
+            services, "clock", lambda: since + timedelta(seconds=seconds)
+        )
+        object.__setattr__(services, "token_created_at", lambda: token)
+        return services.state()
+
+    assert state(0) == state(29) != state(30)
+    assert state(0) != state(0, NOW)
+
+
+def test_a_code_that_is_none_is_looked_up_nowhere():
+    def series(frames, behind, codes):
+        asked.append((behind, codes))
+        return [series_of()]
+
+    asked = []
+    client = client_of(series=series)
+
+    assert client.get("/api/series/00%00593/5m").status_code == 404
+    assert asked == []
+    client.get("/api/series/005930/5m")
+    assert asked[0] == (FRIDAY, ["005930"])
 
 
 def test_every_page_says_that_its_prices_are_made_up():
@@ -1866,8 +1979,16 @@ def test_a_share_that_is_not_whole_is_never_told_as_such():
 
 def test_reports_are_told_page_by_page():
     found = [stored_report(day=FRIDAY - timedelta(days=n)) for n in range(3)]
-    told = client_of(newest=found).get("/api/reports?limit=2").get_json()
+    asked = []
 
+    def newest(*arguments):
+        asked.append(arguments)
+        return found
+
+    told = client_of(newest=newest).get("/api/reports?limit=2&before=2026-11-21")
+    told = told.get_json()
+
+    assert asked == [(3, day("2026-11-21"))]
     assert [each["day"] for each in told["reports"]] == ["2026-11-20", "2026-11-19"]
     assert told["next"].endswith("/api/reports?limit=2&before=2026-11-19")
     assert "before=2026-11-19" in client_of(newest=found).get("/reports?limit=2").text
