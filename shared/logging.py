@@ -98,7 +98,8 @@ def log_event(
     if delivery:
         fields |= {"attempt": delivery.attempt, "duration_ms": delivery.duration_ms}
         extra["trace_id"] = delivery.trace_id
-    log.log(severity, event.value, extra=extra)
+    # Its source is where the event happened, not this line.
+    log.log(severity, event.value, extra=extra, stacklevel=2)
 
 
 def _json_handler(settings: LogSettings) -> logging.Handler:

@@ -48,6 +48,13 @@ def test_a_line_tells_of_the_delivery_that_is_being_handled(lines):
     assert after["logging.googleapis.com/trace"] == ""
 
 
+def test_a_line_names_the_source_of_its_event(lines):
+    log_event(Event.COLLECTED)
+
+    (line,) = map(json.loads, lines())
+    assert line["logging.googleapis.com/sourceLocation"]["file"] == __file__
+
+
 @pytest.mark.parametrize("character", ["a", "가", '"', "\\", "\x01", "\n"])
 def test_a_line_is_never_longer_than_cloud_logging_accepts(lines, character):
     log_event(Event.DEAD_LETTER, severity=logging.ERROR, reason=character * 200_000)
