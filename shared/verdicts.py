@@ -169,10 +169,14 @@ class Judge:
         self.latest_due = due.latest_of_all(timeframe, now - PATIENCE)
 
     def sessions(self, first: date, last: date) -> list[date]:
-        """The sessions on which a candle opens, up to the newest that has opened."""
+        """The sessions on which a candle opens, up to the newest that has opened.
+
+        There is none before the calendar begins.
+        """
         newest = self.calendar.latest_opened(self.now)
         if newest is None:
             return []
+        first = max(first, self.calendar.first)
         days = self.calendar.session_dates(first, min(last, newest))
         # Every session has a candle, but not every one opens a week.
         return [day for day in days if self.timeframe.minutes or self.slots(day)]

@@ -273,9 +273,9 @@ def chosen_days(
     if end and end <= calendar.first:
         return []
     if start is None:
-        first = max(calendar.first, last - timedelta(days=7 * count + 30))
+        first = last - timedelta(days=7 * count + 30)
         return judge.sessions(first, last)[-count:]
-    days = judge.sessions(max(start, calendar.first), last)
+    days = judge.sessions(start, last)
     if len(days) > MOST_SESSIONS:
         raise bad("start", "too_long", count=len(days), most=MOST_SESSIONS)
     return days
@@ -297,7 +297,7 @@ def _sessions_around(judge: Judge, day: date) -> list[date]:
     """Sessions near a day; the newest if none is near."""
     calendar, near = judge.calendar, []
     if calendar.knows(day):
-        near = judge.sessions(max(day - AROUND, calendar.first), day + AROUND)
+        near = judge.sessions(day - AROUND, day + AROUND)
     return near or newest_sessions(judge, MOST_SESSIONS)
 
 

@@ -270,8 +270,7 @@ class GapFinder:
         for first in set(begins.values()):
             codes = sorted(code for code, day in begins.items() if day == first)
             days = judge.sessions(first, newest)
-            if days:
-                found += gaps_of(self._source, judge, days, codes, detail)
+            found += gaps_of(self._source, judge, days, codes, detail)
         return found
 
     def _last_over(self, judge: Judge) -> tuple[date | None, datetime | None]:

@@ -18,7 +18,7 @@ from markupsafe import escape
 
 from functions.status_page import api as page_api
 from functions.status_page import app as page_app
-from functions.status_page import background, rendering, status, views
+from functions.status_page import background, main, rendering, status, views
 from functions.status_page import candles as csv_candles
 from functions.status_page.answers import MOST_KEPT, AnswerCache
 from functions.status_page.app import new_app
@@ -517,6 +517,24 @@ def test_programs_are_told_a_fault_as_json(path):
     assert "Retry-After" not in answer.headers
 
 
+def test_an_instance_that_lacks_a_setting_says_which(monkeypatch):
+    def wire():
+        raise ConfigError("DATABASE_URL is missing")
+
+    lines = []
+    monkeypatch.setattr(main, "wire", wire)
+    monkeypatch.setattr(
+        main, "log_event", lambda event, **facts: lines.append((event, facts["reason"]))
+    )
+
+    answer = main.show_status(SimpleNamespace(environ={}))
+
+    assert answer.status_code == 503
+    assert answer.content_type == "application/problem+json"
+    assert answer.get_json(force=True)["detail"] == "DATABASE_URL is missing"
+    assert lines == [(Event.MISCONFIGURED, "DATABASE_URL is missing")]
+
+
 def test_what_the_page_cannot_say_tells_why_and_nothing_of_the_database():
     def detail(error):
         return problem_of(error, words("en")).detail
@@ -940,7 +958,7 @@ def test_instants_are_told_in_seoul_and_of_another_day_with_the_day():
     assert rendering._clock(early - timedelta(hours=1), NOW) == "11-19 23:30"
     assert rendering._clock(None, NOW) == "-"
     assert rendering._kst(early) == "2026-11-20 00:30"
-    assert views.seoul(early) == "2026-11-20T00:30:00+09:00"
+    assert views.seoul(early.replace(microsecond=5)) == "2026-11-20T00:30:00+09:00"
 
 
 @pytest.mark.parametrize(
@@ -1590,6 +1608,19 @@ def test_an_open_series_is_read_from_where_it_is_settled_on():
     ]
 
 
+def test_a_series_may_be_covered_from_before_the_calendar_begins():
+    known = facts(covered_from=day("1985-01-01"))
+    slots = {
+        each: len(CALENDAR.slots(M5, each))
+        for each in CALENDAR.session_dates(CALENDAR.first, THURSDAY)
+    }
+    whole = replace(account("1", accounted_for=sum(slots.values())), facts=known)
+
+    assert read_by(whole)[0] == []
+    read, _ = read_by(replace(whole, accounted_for=0))
+    assert [each[1] for each in read] == [["1"]]
+
+
 def test_of_many_series_seals_are_read_and_no_candle_is_counted(monkeypatch):
     one = account("1", accounted_for=0)
     monkeypatch.setattr(status, "MANY_SERIES", 1)
@@ -2077,6 +2108,13 @@ def test_without_a_limit_or_a_task_no_share_of_it_is_told():
     assert "900 requests, no limit" in limited(None).get("/?lang=en").text
     (told,) = limited(4.0, requests=None).get("/api/status").json["rates"]
     assert told["used"] is None
+    # What was reserved is over.
+    (told,) = (
+        limited(4.0, next_free_at=NOW - timedelta(days=1))
+        .get("/api/status")
+        .json["rates"]
+    )
+    assert told["reserved_seconds"] == 0
 
 
 # The token's age

@@ -498,9 +498,13 @@ def test_sessions_are_those_on_which_a_candle_opens_until_now():
 
 def test_before_the_first_session_of_a_calendar_there_is_none():
     begun = Calendar({FRIDAY: (time(9), time(15, 30))}, FRIDAY, day("2026-11-30"))
-    judge = Judge(DueTimes(begun, EVERY_TICK), M5, kst("2026-11-20 08:59"))
 
-    assert judge.sessions(FRIDAY, FRIDAY) == []
+    def sessions(now):
+        judge = Judge(DueTimes(begun, EVERY_TICK), M5, kst(now))
+        return judge.sessions(day("1956-03-03"), FRIDAY)
+
+    assert sessions("2026-11-20 08:59") == []
+    assert sessions("2026-11-20 10:31") == [FRIDAY]
 
 
 def test_sessions_are_counted_without_working_out_their_slots(monkeypatch):
