@@ -79,7 +79,8 @@ verify-export: $(READER_LOCAL) ## Recompute every digest of an export: make veri
 
 .PHONY: test
 test: $(READY) $(READER_READY) ## All tests: unit, integration, end to end, and those of the reader
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/integration tests/e2e
+	$(BIN)/pytest $(PARALLEL) -m 'not alone' tests/unit tests/integration tests/e2e
+	$(BIN)/pytest -m alone tests/e2e
 	$(READER)/bin/python -m pytest $(PARALLEL) tests/reader
 	PYTHONPATH=$(READER)/pandas-2:$(READER)/pyarrow-older $(READER)/bin/python -m pytest tests/reader/test_shape.py
 

@@ -286,6 +286,7 @@ def test_a_dead_letter_is_told_with_its_reason_as_it_happens(living, monkeypatch
     until(lambda: f"✗ dead letter: {reason}" in log.read_text(), "it is told")
 
 
+@pytest.mark.alone
 def test_ctrl_c_is_answered_at_once_and_over_in_three_seconds(living):
     process, directory, _, log = living
     began = time.monotonic()
@@ -301,6 +302,7 @@ def test_ctrl_c_is_answered_at_once_and_over_in_three_seconds(living):
         running(directory)
 
 
+@pytest.mark.alone
 def test_a_killed_stack_misleads_no_command_and_stands_in_nobodys_way():
     with servers.open_directory() as directory:
         log = directory / "stdout"
