@@ -56,6 +56,7 @@ from shared.reports import (
     RateState,
     RunDetail,
     RunRow,
+    Seal,
     SeriesCount,
     StockName,
     StockSeries,
@@ -1415,11 +1416,13 @@ def series_of(**values):
     )
 
 
-def stock_page(path="/stocks/005930?timeframe=5m&lang=en", *, failed=None, **history):
+def stock_page(
+    path="/stocks/005930?timeframe=5m&lang=en", *, failed=None, candles=None, **history
+):
     """The page of a stock to which that has happened."""
     reports = {
         "series": lambda frames, *_: [replace(series_of(), timeframe=frames[0])],
-        "candles": CandlePage(candles=[], settled_through=None, more=False),
+        "candles": candles or CandlePage(candles=[], settled_through=None, more=False),
         "history": History(**history),
         "last_error": failed,
     }
@@ -1734,6 +1737,121 @@ def test_a_slot_on_a_day_that_opens_no_candle_is_of_no_session():
 
     assert session("2026-11-17") is None
     assert session("2026-11-16")["expected"] == 1
+
+
+def of_one_series(known=None, frame=M5, **values):
+    """The API, where that is stored of a series."""
+    stored = {"candles": frozenset(), "confirmations": {}}
+    stored |= {"days_without_trades": frozenset(), **values.pop("stored", {})}
+    return client_of(
+        series=[replace(known or series_of(), timeframe=frame)],
+        slots=StoredSlots(**stored),
+        **{"history": History(), "last_error": None, "seal": None, **values},
+    )
+
+
+def test_a_session_tells_of_each_slot_what_is_stored_there():
+    one, two, *full = CALENDAR.slots(M5, THURSDAY)
+    beside = kst("2026-11-19 16:22")
+    in_utc = frozenset(at.astimezone(UTC) for at in (*full, beside))
+    seal = Seal(
+        session_date=THURSDAY,
+        candles=90,
+        digest="ab",
+        sealed_at=NOW,
+        first_sealed_at=NOW,
+    )
+    client = of_one_series(
+        stored={"candles": in_utc, "confirmations": {one: 1, two: 2, beside: 2}},
+        marks={SAMSUNG.code: {THURSDAY: Mark.REVISED}},
+        seal=seal,
+        broken_seal=a_broken_seal(),
+    )
+
+    told = client.get("/api/sessions/005930/5m/2026-11-19").get_json()
+
+    assert (told["candles"], told["explained"]) == (len(full), 2)
+    # Of one absence it is not confirmed.
+    assert (told["state"], told["reason"]) == ("thin", "broker_has_none")
+    reasons = {each["opens_at"][11:16]: each["reason"] for each in told["slots"]}
+    assert len(reasons) == len(full) + 3
+    assert reasons["10:00"] == "broker_has_none"
+    assert reasons["10:05"] == "confirmed"
+    assert reasons["10:10"] == reasons["16:22"] == "all_present"
+    assert (told["marks"], told["seal"]["candles"]) == (["revised"], 90)
+    assert told["broken"]["found"] == 103
+    map_of = client.get("/api/slots/005930/5m?sessions=2").get_json()
+    thursday, friday = map_of["letters"]
+    assert set(friday) <= {"p", " "}
+    assert map_of["times"][0] == "09:00"
+    # Exam day opens an hour later.
+    assert thursday[0] == " "
+    assert thursday[map_of["times"].index("10:00") :].startswith("eecc")
+
+
+def test_a_day_without_trades_is_told_of_minutes_by_session_and_by_slot():
+    idle = frozenset([THURSDAY])
+    client = of_one_series(
+        stored={"days_without_trades": idle},
+        days_without_trades={SAMSUNG.code: idle},
+    )
+
+    session = client.get("/api/sessions/005930/5m/2026-11-19").get_json()
+    slot = client.get("/api/slots/005930/5m/2026-11-19T10:00").get_json()
+    series = client.get("/api/series/005930/5m?start=2026-11-18&end=2026-11-20")
+
+    assert session["reason"] == session["slots"][0]["reason"] == "day_without_trades"
+    assert slot["reason"] == slot["session"]["reason"] == "day_without_trades"
+    assert series.get_json()["letters"] == "me"
+    # It explains no day.
+    days = of_one_series(frame=Timeframe.DAY_1, days_without_trades={"005930": idle})
+    told = days.get("/api/series/005930/1d?start=2026-11-19&end=2026-11-20").get_json()
+    assert told["letters"] == "m"
+
+
+def test_the_other_candles_of_a_day_keep_a_slot_from_being_given_up():
+    known = series_of(settled_through=WEDNESDAY, newest=kst("2026-11-18 19:55"))
+    for served, reason in (
+        ([kst("2026-11-19 10:00")], "end_not_proven"),
+        ([], "not_served"),
+    ):
+        client = of_one_series(known, stored={"candles": frozenset(served)})
+        session = client.get("/api/sessions/005930/5m/2026-11-19").get_json()
+        slot = client.get("/api/slots/005930/5m/2026-11-19T10:05").get_json()
+        assert session["slots"][1]["reason"] == slot["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("naver", 1), ("네이버", 0), ("0354", 1), ("0000", 0), ("%20삼성%20", 1), ("", 2)],
+)
+def test_a_search_finds_a_stock_by_its_code_or_its_name(wanted, found):
+    naver = StockName(code="035420", name="NAVER")
+    both = [series_of(), replace(series_of(), stock=naver)]
+
+    page = client_of(series=both).get(f"/stocks?q={wanted}").text
+
+    assert len(set(re.findall(r'href="/stocks/(\w{6})', page))) == found
+
+
+def test_the_newest_candles_of_a_stock_stand_in_a_table():
+    candles = [
+        a_candle(f"2026-10-{n:02}", close=70_000 + n, open=69_500) for n in range(1, 31)
+    ]
+    page = stock_page(
+        "/stocks/005930?lang=en",
+        candles=CandlePage(candles=candles, settled_through=None, more=False),
+    )
+
+    days = re.findall(r"2026-10-\d\d", page)
+    assert days == [f"2026-10-{n:02}" for n in range(30, 10, -1)]
+
+
+def test_a_list_of_runs_leads_to_older_ones():
+    runs = [a_run()] * 2
+    page = client_of(newest_runs=runs).get("/runs?limit=1").text
+    assert "before=2026-11-20T10%3A31%3A40%2B09%3A00" in page
+    assert "before=" not in client_of(newest_runs=runs).get("/runs?limit=2").text
 
 
 # The map
