@@ -707,6 +707,7 @@ def test_a_range_of_days_is_half_open_and_ends_with_the_newest_session():
     assert days_of(start=THURSDAY, end=day("2026-12-31")) == [THURSDAY, FRIDAY]
     assert days_of(end=WEDNESDAY, count=2) == [monday, tuesday]
     assert days_of(count=1) == [FRIDAY]
+    assert days_of(end=day("9999-12-31"), count=1) == [FRIDAY]
     weeks = days_of(end=WEDNESDAY, count=60, timeframe=Timeframe.WEEK_1)
     assert (len(weeks), weeks[-1]) == (60, monday)
     # Before the calendar begins there is nothing.

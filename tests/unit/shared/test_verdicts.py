@@ -130,6 +130,17 @@ def test_a_daily_candle_without_volume_explains_every_minute_of_its_day():
 
     assert told(found) == (State.NO_TRADES, Reason.DAY_WITHOUT_TRADES)
     assert (found.explained, found.missing) == (104, 0)
+    # Where each absence was seen as well, that is known better.
+    seen = settled(104, SessionFacts(absent=104, is_without_trades=True))
+    assert seen.reason is Reason.BROKER_HAS_NONE
+
+
+def test_more_candles_than_slots_explain_nothing():
+    """A seal may be from before it was known which of its candles are in a slot."""
+    found = settled(104, SessionFacts(candles=105))
+
+    assert told(found) == (State.COMPLETE, Reason.ALL_PRESENT)
+    assert found.explained == 0
 
 
 def test_nothing_stored_and_nothing_explained_is_missing_not_without_trades():
