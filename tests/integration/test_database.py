@@ -24,9 +24,9 @@ from tests.support.silent_proxy import SilentProxy
 
 # Like those of production, but for a test that waits.
 SHORT = DatabaseDeadlines(
-    checkout=0.5, connect=0.5, ping=0.3, statement=0.6, lock=0.3, silence=0.8
+    checkout=0.5, connect=0.5, ping=0.3, statement=0.6, lock=0.3, silence=1.6
 )
-ENOUGH = 1.5
+ENOUGH = 3.0
 
 
 @pytest.fixture
