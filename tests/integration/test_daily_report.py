@@ -431,6 +431,18 @@ def test_reports_are_a_chain_of_hashes(engine, history, make):
     assert all(stored.is_linked for stored in store.newest(5))
 
 
+def test_a_page_of_reports_ends_before_its_day(engine, history, make):
+    make(now=kst("2026-11-18 21:15"))
+    make()
+    store = DailyReports(engine, OFFSET)
+    all_days = [FRIDAY - n * DAY for n in range(3)]
+
+    days = [one.report.day for one in store.newest(5)]
+    before = [one.report.day for one in store.newest(5, before=FRIDAY - DAY)]
+
+    assert (days, before) == (all_days, all_days[2:])
+
+
 def test_a_report_that_is_there_stays_as_it_is(engine, history, make):
     (first,) = make()
     before = dict(row_of(engine))
