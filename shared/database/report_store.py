@@ -89,11 +89,10 @@ COUNTS = text(f"""
                AS settled_through
     FROM ({LATE}) AS series GROUP BY timeframe
 """)
-# The cause is the newest task of a series among the newest runs for its timeframe: of
-# weeks there are three ticks a day, of five minutes a hundred and forty. The state of
-# the task counts where it has no error. One that has not come to anything gives way to
-# the one before, as long as that is tried again: each tick would hide for a while why
-# the last one fails.
+# The cause is the newest task of a series, looked for in the newest runs of its
+# timeframe, because weeks have three ticks a day and five minutes have 140. The task's
+# state matters only if it has no error. While an earlier task is still being retried,
+# a newer one without a result yet does not count: it would hide the error.
 LATE_GROUPS = text(f"""
     WITH late AS (SELECT * FROM ({LATE}) AS series WHERE late),
     recent AS (

@@ -828,7 +828,7 @@ def test_what_takes_long_is_computed_one_after_another():
     assert all(alone)
 
     class Waiting:
-        """Whoever waits for the lock finds what another has computed meanwhile."""
+        """A caller that waited for the lock uses the answer computed meanwhile."""
 
         def __enter__(self):
             services.answers.put(etag, kept)
